@@ -1,0 +1,324 @@
+//! The configuration: validated, so that no rule meets an impossible value.
+//!
+//! Pure. `raw.rs` is the text's shape, `validate.rs` turns it into [`Config`] and collects every mistake at once.
+//! Reading the file is `store.rs`' work.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{NodeName, Role, UpsName};
+
+/// Everything an operator decides. Only [`Config::parse`](crate::config) and the built-in world make one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Kubeconfig with cluster-admin rights; its server may be any control plane.
+    pub kubeconfig: PathBuf,
+    /// Where durable state lives; `/var/lib/hecate`.
+    pub state_dir: PathBuf,
+    /// Where the published status and SSH sockets live; `/run/hecate`.
+    pub runtime_dir: PathBuf,
+    /// Where `/metrics` and `/healthz` listen; None turns them off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How nodes are reached.
+    pub ssh: Ssh,
+    /// The inventory, in the order of the file.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Nodes that never hold anything up while they are away.
+    pub ignore_unavailable_nodes: BTreeSet<NodeName>,
+    /// The host hecate itself runs on.
+    pub own_host: OwnHost,
+    /// The UPSes.
+    pub upses: BTreeMap<UpsName, Ups>,
+    /// When the UPSes' words become an override.
+    pub ups_policy: UpsPolicy,
+    /// Bring-up.
+    pub startup: Startup,
+    /// Shut-down.
+    pub shutdown: Shutdown,
+    /// The loop.
+    pub reconcile: Reconcile,
+    /// Other hecate hosts.
+    pub coordination: Coordination,
+}
+
+impl Config {
+    /// The nodes hecate may command over SSH: those in `ssh_managed_nodes`, or all where that is empty.
+    pub fn managed(&self) -> impl Iterator<Item = (&NodeName, &Node)> {
+        self.nodes.iter().filter(|(_, node)| node.is_managed)
+    }
+
+    /// The managed control planes.
+    pub fn control_planes(&self) -> impl Iterator<Item = (&NodeName, &Node)> {
+        self.managed().filter(|(_, node)| node.role == Role::ControlPlane)
+    }
+
+    /// The managed workers.
+    pub fn workers(&self) -> impl Iterator<Item = (&NodeName, &Node)> {
+        self.managed().filter(|(_, node)| node.role == Role::Worker)
+    }
+
+    /// Whether a node's absence never holds anything up.
+    pub fn is_ignored(&self, node: &NodeName) -> bool {
+        self.ignore_unavailable_nodes.contains(node)
+    }
+}
+
+/// One node of the inventory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Control plane or worker.
+    pub role: Role,
+    /// Address or name SSH connects to.
+    pub host: String,
+    /// SSH login.
+    pub user: String,
+    /// SSH port.
+    pub port: u16,
+    /// The UPSes that feed it; empty: mains only, no UPS speaks for it.
+    pub feeds: BTreeSet<UpsName>,
+    /// How it can be switched on.
+    pub wake: Option<Wake>,
+    /// Whether `poweroff` includes it.
+    pub power_off: bool,
+    /// Whether hecate may command it over SSH.
+    pub is_managed: bool,
+}
+
+/// A way to switch a host on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Wake-on-LAN magic packet to this MAC, sent to the broadcast address.
+    WakeOnLan {
+        /// Six octets.
+        mac: [u8; 6],
+        /// Where to send it.
+        broadcast: SocketAddr,
+    },
+    /// A command on the hecate host (IPMI, Redfish, a smart plug).
+    Command {
+        /// Program and arguments; no shell.
+        argv: Vec<String>,
+    },
+}
+
+/// The host hecate itself runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHost {
+    /// Its name in the inventory where it is also a node of the cluster.
+    pub node: Option<NodeName>,
+    /// The UPSes that feed it.
+    pub feeds: BTreeSet<UpsName>,
+    /// Whether `poweroff` includes it, last of all.
+    pub power_off: bool,
+    /// How long its own power-off takes; added to every budget.
+    pub power_off_time: Duration,
+}
+
+/// How nodes are reached over SSH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    /// Jump host; direct where it cannot be reached.
+    pub jump_host: Option<String>,
+    /// Login on the jump host; the nodes' default user where not given.
+    pub jump_user: Option<String>,
+    /// Port of the jump host.
+    pub jump_port: u16,
+    /// An ssh_config(5) file of the operator, included by the generated one.
+    pub config_file: Option<PathBuf>,
+    /// Private key.
+    pub identity_file: Option<PathBuf>,
+    /// Known host keys, by node name (`HostKeyAlias`).
+    pub known_hosts_file: PathBuf,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a probe may take.
+    pub command_timeout: Duration,
+}
+
+/// One UPS, as upsd knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ups {
+    /// Its name at upsd: `pyrphoros` of `pyrphoros@localhost:3493`.
+    pub nut_name: String,
+    /// upsd's host.
+    pub host: String,
+    /// upsd's port; 3493.
+    pub port: u16,
+    /// NUT user, where upsd wants one.
+    pub username: Option<String>,
+    /// File with the NUT password; never in the configuration itself.
+    pub password_file: Option<PathBuf>,
+}
+
+/// When the UPSes' words become an override.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpsPolicy {
+    /// How often each UPS is asked.
+    pub poll: Duration,
+    /// How long one answer may take.
+    pub timeout: Duration,
+    /// A reading older than this is stale (upsd's own MAXAGE default is 15 s).
+    pub max_age: Duration,
+    /// Trigger when runtime <= factor x budget.
+    pub runtime_safety_factor: f64,
+    /// So many polls in a row.
+    pub debounce_polls: u32,
+    /// And at least so long.
+    pub debounce: Duration,
+    /// How long `OB LB` must stand.
+    pub ob_lb: Duration,
+    /// How long communication may be lost while on battery.
+    pub lost_on_battery: Duration,
+    /// How long `CAL` may suppress.
+    pub calibration_max: Duration,
+    /// How long mains must be back before the override is lifted.
+    pub mains_stable: Duration,
+    /// Without a runtime: trigger at this charge.
+    pub charge_percent_min: f64,
+    /// Without a runtime and without a charge: trigger after this time on battery.
+    pub on_battery_max: Duration,
+}
+
+/// Bring-up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Startup {
+    /// `strict` or `quorum`; None does not wait for time sync.
+    pub time_sync_mode: Option<TimeSyncMode>,
+    /// How many hosts must be in sync in quorum mode.
+    pub time_sync_quorum: u32,
+    /// Wait for healthy storage.
+    pub require_storage_ready: bool,
+    /// Wait for the post-start probes.
+    pub require_post_start_probes: bool,
+    /// Restore etcd when the API never comes.
+    pub auto_etcd_restore_on_api_failure: bool,
+    /// Where etcd snapshots are taken and restored.
+    pub etcd_restore_control_plane: Option<NodeName>,
+    /// How long no word from any UPS blocks a start; None: for ever.
+    pub ups_unknown_grace: Option<Duration>,
+    /// Recharge gate: least charge.
+    pub recharge_charge_percent_min: f64,
+    /// Recharge gate: how long a bring-up takes, part of the runtime that must be there.
+    pub bring_up_time: Duration,
+    /// Recharge gate: when waiting becomes a blocker.
+    pub recharge_max_wait: Duration,
+    /// How long the API may take once a server's unit runs.
+    pub api_wait: Duration,
+    /// How long a node may take to become reachable or Ready.
+    pub node_wait: Duration,
+    /// How long uncordoning waits for all expected workers.
+    pub uncordon_wait: Duration,
+}
+
+/// Which clocks must be in sync before k3s is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSyncMode {
+    /// Every managed node's and the hecate host's.
+    Strict,
+    /// `time_sync_quorum` of them.
+    Quorum,
+}
+
+/// Shut-down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shutdown {
+    /// The budget of the full path before there are enough runs to learn from.
+    pub estimated_budget: Duration,
+    /// The budget of the emergency path before there are enough runs to learn from.
+    pub emergency_budget: Duration,
+    /// No learned budget is below this.
+    pub budget_floor: Duration,
+    /// The emergency path skips cordon and drain.
+    pub emergency_skip_drain: bool,
+    /// The emergency path skips the etcd snapshot.
+    pub emergency_skip_etcd_snapshot: bool,
+    /// Which path a UPS trigger takes.
+    pub ups_path: UpsPath,
+    /// How long a drain may take before what is left is named and left.
+    pub drain_timeout: Duration,
+    /// How long a disruption budget may refuse before the pod is deleted, its grace kept.
+    pub pdb_grace: Duration,
+    /// Namespaces that stop with their node.
+    pub drain_exclude_namespaces: BTreeSet<String>,
+    /// How long volumes may take to detach after the drain.
+    pub detach_timeout: Duration,
+    /// How long an etcd snapshot may take.
+    pub etcd_snapshot_timeout: Duration,
+    /// How long a unit may take to stop.
+    pub unit_stop_timeout: Duration,
+    /// End the containers that outlive the units.
+    pub killall: bool,
+    /// How long a host must be silent after its power-off before it counts as off.
+    pub off_confirm: Duration,
+    /// How long an unreachable host delays the others on a declared shutdown.
+    pub unreachable_limit: Duration,
+    /// How long the API may be away before a declared shutdown asks for `--skip-drain`.
+    pub api_wait: Duration,
+}
+
+/// Which path a UPS trigger takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpsPath {
+    /// Graceful when the time left at the trigger allows it.
+    Auto,
+    /// Always the emergency path.
+    Emergency,
+}
+
+/// The loop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reconcile {
+    /// How often nodes are probed while something is going on.
+    pub busy_interval: Duration,
+    /// How often nodes are probed while nothing is.
+    pub idle_interval: Duration,
+    /// A host reading older than this is Unknown.
+    pub host_max_age: Duration,
+    /// An API reading older than this is Unknown.
+    pub api_max_age: Duration,
+    /// What happens to a unit found stopped outside an episode.
+    pub drift: Drift,
+    /// After how long.
+    pub drift_grace: Duration,
+    /// How many steps may be in flight at once.
+    pub max_steps_in_flight: usize,
+    /// Runs kept in `runs.json`.
+    pub runs_kept: usize,
+}
+
+/// What happens to drift outside an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// A stopped unit is started.
+    Correct,
+    /// It is only shown.
+    Report,
+}
+
+/// Other hecate hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coordination {
+    /// Coordinator or peer.
+    pub role: CoordinationRole,
+    /// Start although a UPS is on battery.
+    pub allow_startup_on_battery: bool,
+    /// The other hecate hosts, as `user@host` or `host`.
+    pub peer_hosts: Vec<String>,
+    /// A peer may shut down locally.
+    pub local_shutdown_fallback: bool,
+    /// After how long another host's shutdown intent no longer blocks a start.
+    pub startup_guard_max_age: Duration,
+}
+
+/// What this host is among several hecate hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoordinationRole {
+    /// Starts and stops the cluster.
+    Coordinator,
+    /// Starts nothing unless asked to; may shut down locally.
+    Peer,
+}

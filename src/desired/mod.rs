@@ -1,0 +1,242 @@
+//! What was asked ([`Declared`]) and what is obeyed ([`Effective`]).
+//!
+//! Pure. Only `ups_policy` makes an [`Effective`]; the planner takes nothing else.
+
+#![deny(clippy::disallowed_methods)]
+
+pub mod ups_policy;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ClusterState, NodeName, Path};
+
+/// The content of `desired.yaml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Declared {
+    /// Always `hecate/v1`.
+    pub api_version: String,
+    /// Always `DesiredState`.
+    pub kind: String,
+    /// What the operator asked for; only a person's command changes it.
+    pub spec: Spec,
+    /// Put on top by the UPS policy or a peer, one a source; the strictest rules.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+    /// Pauses and ignored UPSes, each with an expiry; only a person's command changes them.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+}
+
+impl Declared {
+    /// The value of `apiVersion`.
+    pub const API_VERSION: &str = "hecate/v1";
+    /// The value of `kind`.
+    pub const KIND: &str = "DesiredState";
+
+    /// Declares a state with nothing on top.
+    pub fn new(spec: Spec) -> Self {
+        Self {
+            api_version: Self::API_VERSION.to_owned(),
+            kind: Self::KIND.to_owned(),
+            spec,
+            overrides: Vec::new(),
+            holds: Vec::new(),
+        }
+    }
+
+    /// The override that rules: the strictest, and of equals the more urgent.
+    pub fn strictest(&self) -> Option<&Override> {
+        self.overrides.iter().max_by_key(|one| (one.state, one.path))
+    }
+}
+
+/// What the operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// The state of the whole cluster.
+    pub state: ClusterState,
+    /// Why, in the operator's words.
+    #[serde(default)]
+    pub reason: String,
+    /// Who, as `user@host`.
+    pub set_by: String,
+    /// When; together with the state it is the wish's identity.
+    pub set_at: Timestamp,
+    /// Flags of the command, valid for this episode only.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
+}
+
+/// Flags of a command that travel with the wish and are spent with its episode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Options {
+    /// `--allow-on-battery`: lifts the battery guard and the recharge gate.
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_on_battery: bool,
+    /// `--allow-peer-startup`: a peer may start the cluster.
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_peer_startup: bool,
+    /// `--auto-peer-failover`: hand over to the coordinator, start locally only when it is unreachable.
+    #[serde(skip_serializing_if = "is_false")]
+    pub auto_peer_failover: bool,
+    /// `--force-flux-branch BRANCH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_flux_branch: Option<String>,
+    /// `--skip-drain`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub skip_drain: bool,
+    /// `--skip-etcd-snapshot`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub skip_etcd_snapshot: bool,
+}
+
+impl Options {
+    /// Whether no flag was given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// What a source other than the operator demands for as long as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Override {
+    /// `ups-policy/NAME`; one override a source.
+    pub source: String,
+    /// The state it demands.
+    pub state: ClusterState,
+    /// How.
+    #[serde(default)]
+    pub path: Path,
+    /// Why, with the figures.
+    pub reason: String,
+    /// Since when.
+    pub set_at: Timestamp,
+}
+
+/// Something an operator suspended for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// What is held.
+    pub what: Held,
+    /// Why, in the operator's words.
+    #[serde(default)]
+    pub reason: String,
+    /// Who, as `user@host`.
+    pub set_by: String,
+    /// When it was set.
+    pub set_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// What a hold is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Held {
+    /// `hecate pause`: everything but the UPS policy.
+    Cluster,
+    /// `hecate pause NODE`: every step on one node but the UPS policy's.
+    Node(NodeName),
+}
+
+/// How far the declared state can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeclaredHealth {
+    /// Read from the file as it is.
+    Good,
+    /// The file cannot be read; this is the last good one. Nothing disruptive begins because of it.
+    LastGood {
+        /// Why it cannot be read.
+        why: String,
+    },
+    /// The file is gone while other state is there; there is no wish to obey.
+    Lost,
+}
+
+/// What is obeyed now, and because of what. Only `ups_policy` makes one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    state: ClusterState,
+    path: Path,
+    because: Cause,
+    on_battery: bool,
+    #[serde(with = "crate::model::seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    time_left: Option<std::time::Duration>,
+    hold_descent: Option<String>,
+}
+
+impl Effective {
+    /// The state to reach.
+    pub fn state(&self) -> ClusterState {
+        self.state
+    }
+
+    /// How a descent goes.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Because of what.
+    pub fn because(&self) -> &Cause {
+        &self.because
+    }
+
+    /// Whether a UPS that matters is known to be on battery: then a descent waits for nothing that it can do without.
+    pub fn is_on_battery(&self) -> bool {
+        self.on_battery
+    }
+
+    /// What the batteries still give, where an override rules and a UPS says so.
+    pub fn time_left(&self) -> Option<std::time::Duration> {
+        self.time_left
+    }
+
+    /// Why no further step down may begin although a descent is declared (mains just came back, or the wish is not
+    /// trusted).
+    pub fn hold_descent(&self) -> Option<&str> {
+        self.hold_descent.as_deref()
+    }
+
+    /// Whether a UPS or a peer, not the operator, rules.
+    pub fn is_override(&self) -> bool {
+        matches!(self.because, Cause::Override { .. })
+    }
+}
+
+/// Why a state is obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// The operator's wish.
+    Spec {
+        /// Who.
+        set_by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        set_at: Timestamp,
+    },
+    /// An override.
+    Override {
+        /// Who.
+        source: String,
+        /// Why.
+        reason: String,
+        /// Since when.
+        set_at: Timestamp,
+    },
+}

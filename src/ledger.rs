@@ -1,0 +1,149 @@
+//! The few facts that the world cannot tell and that must survive a crash.
+//!
+//! Pure. Everything else is observed anew. A ledger from a newer version, or a corrupt one, is never replaced by a
+//! guess; see `store.rs`.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BootId, ClusterState, MachineId, NodeName, Path, RunId, Stamp, UpsName};
+
+/// The content of `ledger.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// Format version; [`Ledger::VERSION`].
+    pub version: u32,
+    /// The episode that is going on or that ended last.
+    pub episode: Option<Episode>,
+    /// The last wish that was carried out to its end.
+    pub fulfilled: Option<Wish>,
+    /// Since when each UPS has been on battery, as far as hecate saw.
+    #[serde(default)]
+    pub on_battery_since: BTreeMap<UpsName, Stamp>,
+    /// Hosts that hecate told to power off and that have not come back since.
+    #[serde(default)]
+    pub powered_off: BTreeMap<NodeName, PoweredOff>,
+    /// The hecate host's own power-off.
+    pub own_power_off: Option<OwnPowerOff>,
+    /// Machine ids learned while SSH and the API agreed.
+    #[serde(default)]
+    pub machine_ids: BTreeMap<NodeName, MachineId>,
+    /// `ups.load` (percent) while the cluster was running, for scaling a dark cluster's runtime.
+    #[serde(default)]
+    pub full_load_percent: BTreeMap<UpsName, f64>,
+}
+
+impl Ledger {
+    /// The version this program writes.
+    pub const VERSION: u32 = 1;
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            version: Self::VERSION,
+            episode: None,
+            fulfilled: None,
+            on_battery_since: BTreeMap::new(),
+            powered_off: BTreeMap::new(),
+            own_power_off: None,
+            machine_ids: BTreeMap::new(),
+            full_load_percent: BTreeMap::new(),
+        }
+    }
+}
+
+/// From a trigger until converged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Episode {
+    /// Its run's id.
+    pub run: RunId,
+    /// What makes it this episode and no other.
+    pub key: EpisodeKey,
+    /// When it began.
+    pub began: Stamp,
+    /// Why it began, for people.
+    pub trigger: String,
+    /// Phases that began, with when; a phase that was passed is not asked for again within the episode.
+    #[serde(default)]
+    pub phases: BTreeMap<Phase, Stamp>,
+    /// When it converged; the episode is over then.
+    pub converged: Option<Stamp>,
+    /// Whether any step of it was ever started: an episode that found everything as desired teaches nothing.
+    #[serde(default)]
+    pub acted: bool,
+    /// Nodes whose k3s was running when a descent began.
+    #[serde(default)]
+    pub was_up: BTreeSet<NodeName>,
+}
+
+/// What makes an episode: a boot of the hecate host, a changed wish, an override that came or went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EpisodeKey {
+    /// The boot of the hecate host.
+    pub boot_id: BootId,
+    /// The operator's wish.
+    pub wish: Wish,
+    /// The state that is obeyed.
+    pub state: ClusterState,
+    /// Whether an override makes it so.
+    pub is_override: bool,
+}
+
+/// The identity of an operator's wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wish {
+    /// The state asked for.
+    pub state: ClusterState,
+    /// When it was asked for.
+    pub set_at: Timestamp,
+}
+
+/// The phases of a descent whose beginning must be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The descent began: API looked for, nodes cordoned.
+    Cordon,
+    /// Every node was cordoned; evictions began.
+    Drain,
+    /// Every node was drained (or the limit passed); waiting for volumes.
+    Detach,
+    /// Volumes were detached (or the limit passed); the etcd snapshot is taken.
+    EtcdSnapshot,
+    /// Everything that needs the API is done; servers stop.
+    StopServers,
+    /// Every unit is stopped; hosts power off.
+    PowerOff,
+}
+
+/// A host that was told to power off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoweredOff {
+    /// When it was told.
+    pub told: Stamp,
+    /// The boot of that host that was told; another boot means it came back.
+    pub boot_id: Option<BootId>,
+    /// On which path.
+    pub path: Path,
+}
+
+/// The hecate host's own power-off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnPowerOff {
+    /// When.
+    pub told: Stamp,
+    /// For which episode.
+    pub run: RunId,
+}

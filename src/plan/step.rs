@@ -1,0 +1,254 @@
+//! Everything hecate can ever do, one variant each.
+//!
+//! Pure. Steps are idempotent, and believed done only when a later snapshot shows their effect.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BootId, MachineId, NodeName, Path, RunId, Uid, Unit, seconds};
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Step {
+    /// `sudo systemctl start --no-block UNIT`.
+    StartUnit {
+        /// Where.
+        node: NodeName,
+        /// What.
+        unit: Unit,
+        /// The host it must be; None where it was never learned.
+        machine_id: Option<MachineId>,
+    },
+    /// `sudo systemctl stop UNIT`.
+    StopUnit {
+        /// Where.
+        node: NodeName,
+        /// What.
+        unit: Unit,
+        /// The host it must be; None where it was never learned.
+        machine_id: Option<MachineId>,
+        /// On which path; the last look before it depends on it.
+        path: Path,
+        /// Whether the node must be empty of pods that a drain owes: the actor looks once more.
+        must_be_drained: bool,
+    },
+    /// `sudo k3s-killall.sh`: ends the containers that outlived the unit.
+    KillContainers {
+        /// Where.
+        node: NodeName,
+        /// The host it must be; None where it was never learned.
+        machine_id: Option<MachineId>,
+    },
+    /// Marks a node unschedulable and says who did, in one patch.
+    Cordon {
+        /// Which.
+        node: NodeName,
+        /// The run that does it, for the annotation.
+        run: RunId,
+    },
+    /// Takes back hecate's own cordon.
+    Uncordon {
+        /// Which.
+        node: NodeName,
+    },
+    /// Evicts these pods and waits until they are gone.
+    Drain {
+        /// From which node.
+        node: NodeName,
+        /// Which pods.
+        pods: Vec<PodRef>,
+        /// How long a disruption budget may refuse before the pod is deleted, its grace kept.
+        #[serde(with = "seconds")]
+        #[schemars(with = "f64")]
+        pdb_grace: Duration,
+    },
+    /// `sudo systemd-run --unit=hecate-etcd-snapshot ... k3s etcd-snapshot save --name hecate-RUN`.
+    SaveEtcdSnapshot {
+        /// On which control plane.
+        node: NodeName,
+        /// Whose run; the snapshot's name tells it.
+        run: RunId,
+    },
+    /// `sudo systemctl poweroff`.
+    PowerOff {
+        /// Which.
+        node: NodeName,
+        /// The host it must be; None where it was never learned.
+        machine_id: Option<MachineId>,
+        /// The boot that is told; a host that has come back since is another.
+        boot_id: Option<BootId>,
+        /// On which path.
+        path: Path,
+    },
+    /// Powers off the host hecate runs on.
+    PowerOffOwnHost {
+        /// On which path.
+        path: Path,
+    },
+}
+
+/// A pod to evict.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID, a precondition: a pod made anew is never evicted in its place.
+    pub uid: Uid,
+}
+
+/// What a step acts on. At most one step is in flight a target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// A node: its host or its Node object.
+    Node(NodeName),
+    /// The host hecate runs on.
+    OwnHost,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(node) => f.pad(node.as_str()),
+            Target::OwnHost => f.pad("this host"),
+        }
+    }
+}
+
+/// How hecate learns that a step has had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A later snapshot shows it.
+    Observed,
+    /// Nothing shows it: it is in the ledger before it is done, with the boot id, and not repeated.
+    AtMostOnce,
+}
+
+impl Step {
+    /// The variant's name, for metric labels, failpoints and records.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::StartUnit { .. } => "start-unit",
+            Step::StopUnit { .. } => "stop-unit",
+            Step::KillContainers { .. } => "kill-containers",
+            Step::Cordon { .. } => "cordon",
+            Step::Uncordon { .. } => "uncordon",
+            Step::Drain { .. } => "drain",
+            Step::SaveEtcdSnapshot { .. } => "save-etcd-snapshot",
+            Step::PowerOff { .. } => "power-off",
+            Step::PowerOffOwnHost { .. } => "power-off-own-host",
+        }
+    }
+
+    /// What it acts on.
+    pub fn target(&self) -> Target {
+        match self {
+            Step::StartUnit { node, .. }
+            | Step::StopUnit { node, .. }
+            | Step::KillContainers { node, .. }
+            | Step::Cordon { node, .. }
+            | Step::Uncordon { node }
+            | Step::Drain { node, .. }
+            | Step::SaveEtcdSnapshot { node, .. }
+            | Step::PowerOff { node, .. } => Target::Node(node.clone()),
+            Step::PowerOffOwnHost { .. } => Target::OwnHost,
+        }
+    }
+
+    /// The node it acts on.
+    pub fn node(&self) -> Option<NodeName> {
+        match self.target() {
+            Target::Node(node) => Some(node),
+            Target::OwnHost => None,
+        }
+    }
+
+    /// How its effect is seen.
+    pub fn evidence(&self) -> Evidence {
+        match self {
+            Step::StartUnit { .. }
+            | Step::StopUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::SaveEtcdSnapshot { .. } => Evidence::Observed,
+            Step::PowerOff { .. } | Step::PowerOffOwnHost { .. } => Evidence::AtMostOnce,
+        }
+    }
+
+    /// Whether the ledger must be on disk before it starts: it relies on the episode's phase, run id, or mark.
+    pub fn relies_on_ledger(&self) -> bool {
+        match self {
+            Step::StopUnit { .. }
+            | Step::Cordon { .. }
+            | Step::SaveEtcdSnapshot { .. }
+            | Step::PowerOff { .. }
+            | Step::PowerOffOwnHost { .. } => true,
+            Step::StartUnit { .. } | Step::KillContainers { .. } | Step::Uncordon { .. } | Step::Drain { .. } => false,
+        }
+    }
+
+    /// Whether it takes something away that is running.
+    pub fn is_disruptive(&self) -> bool {
+        match self {
+            Step::StartUnit { .. } | Step::Uncordon { .. } | Step::SaveEtcdSnapshot { .. } => false,
+            Step::StopUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Cordon { .. }
+            | Step::Drain { .. }
+            | Step::PowerOff { .. }
+            | Step::PowerOffOwnHost { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::StartUnit { node, unit, .. } => write!(f, "start {unit} on {node}"),
+            Step::StopUnit { node, unit, .. } => write!(f, "stop {unit} on {node}"),
+            Step::KillContainers { node, .. } => write!(f, "end containers on {node}"),
+            Step::Cordon { node, .. } => write!(f, "cordon {node}"),
+            Step::Uncordon { node } => write!(f, "uncordon {node}"),
+            Step::Drain { node, pods, .. } => match pods.len() {
+                1 => write!(f, "drain {node} (1 pod)"),
+                count => write!(f, "drain {node} ({count} pods)"),
+            },
+            Step::SaveEtcdSnapshot { node, .. } => write!(f, "save etcd snapshot on {node}"),
+            Step::PowerOff { node, .. } => write!(f, "power off {node}"),
+            Step::PowerOffOwnHost { .. } => write!(f, "power off this host"),
+        }
+    }
+}
+
+/// How an attempt at a step ended. Never "done": only a later snapshot says that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything it consists of was carried out.
+    Tried,
+    /// The last look found its guard broken; nothing was done.
+    Refused {
+        /// What the last look saw.
+        evidence: String,
+    },
+    /// It could not be carried out, or only in part.
+    Failed {
+        /// Why; names the host.
+        why: String,
+    },
+    /// Its deadline passed; what it began goes on by itself.
+    DeadlinePassed,
+    /// It is no longer waited for.
+    Cancelled,
+}

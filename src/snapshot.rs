@@ -1,0 +1,346 @@
+//! Everything that one pass has seen, as readings.
+//!
+//! Pure data. `observe/` makes it, `desired/` and `plan/` read it; nothing in here judges.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BootId, MachineId, NodeName, Reading, Uid, Unit, UpsName, seconds, seconds_option};
+
+/// All that was seen. A source that is missing from a map was not configured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Each configured UPS.
+    pub upses: BTreeMap<UpsName, Reading<UpsReading>>,
+    /// Each node hecate may command, seen over SSH.
+    pub hosts: BTreeMap<NodeName, Reading<HostReading>>,
+    /// The Kubernetes API.
+    pub api: ApiSnapshot,
+}
+
+/// What upsd says of one UPS (NUT developer guide, "Variable names").
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpsReading {
+    /// `ups.status`, split at blanks.
+    pub status: UpsStatus,
+    /// `battery.charge`, percent.
+    pub charge_percent: Option<f64>,
+    /// `battery.runtime`, the UPS' own estimate.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// `ups.load`, percent of nominal.
+    pub load_percent: Option<f64>,
+    /// `driver.parameter.pollinterval` or `driver.parameter.pollfreq`, whichever says how often values may change.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub driver_interval: Option<Duration>,
+    /// `device.model` or `ups.model`, for people.
+    pub model: Option<String>,
+}
+
+/// The words of `ups.status` (NUT `docs/new-drivers.txt`, "Status data"). Words may repeat or be unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpsStatus {
+    /// The words that NUT documents.
+    pub words: BTreeSet<UpsWord>,
+    /// All other words, as they came.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unknown: BTreeSet<String>,
+}
+
+/// The documented words of `ups.status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum UpsWord {
+    /// On line.
+    Ol,
+    /// On battery.
+    Ob,
+    /// Low battery.
+    Lb,
+    /// High battery.
+    Hb,
+    /// Battery needs to be replaced.
+    Rb,
+    /// Charging.
+    Chrg,
+    /// Discharging.
+    Dischrg,
+    /// Bypass: no battery protection.
+    Bypass,
+    /// Runtime calibration, on battery on purpose.
+    Cal,
+    /// The UPS' output is off.
+    Off,
+    /// Overloaded.
+    Over,
+    /// Trimming incoming voltage.
+    Trim,
+    /// Boosting incoming voltage.
+    Boost,
+    /// Forced shutdown, set by a NUT primary; upsd latches it.
+    Fsd,
+    /// An alarm stands in `ups.alarm`.
+    Alarm,
+    /// The driver has no data yet; nothing may be inferred.
+    Wait,
+    /// Economy mode.
+    Eco,
+    /// The driver is testing the UPS.
+    Test,
+    /// Communication with the UPS is lost, says the driver.
+    Comm,
+    /// No communication with the UPS, says the driver.
+    Nocomm,
+}
+
+impl UpsWord {
+    /// All words with their spelling on the wire.
+    pub const ALL: [(UpsWord, &'static str); 20] = [
+        (UpsWord::Ol, "OL"),
+        (UpsWord::Ob, "OB"),
+        (UpsWord::Lb, "LB"),
+        (UpsWord::Hb, "HB"),
+        (UpsWord::Rb, "RB"),
+        (UpsWord::Chrg, "CHRG"),
+        (UpsWord::Dischrg, "DISCHRG"),
+        (UpsWord::Bypass, "BYPASS"),
+        (UpsWord::Cal, "CAL"),
+        (UpsWord::Off, "OFF"),
+        (UpsWord::Over, "OVER"),
+        (UpsWord::Trim, "TRIM"),
+        (UpsWord::Boost, "BOOST"),
+        (UpsWord::Fsd, "FSD"),
+        (UpsWord::Alarm, "ALARM"),
+        (UpsWord::Wait, "WAIT"),
+        (UpsWord::Eco, "ECO"),
+        (UpsWord::Test, "TEST"),
+        (UpsWord::Comm, "COMM"),
+        (UpsWord::Nocomm, "NOCOMM"),
+    ];
+}
+
+impl UpsStatus {
+    /// Splits the text of `ups.status`; repeated words count once, unknown ones are kept apart.
+    pub fn parse(text: &str) -> Self {
+        let mut status = Self::default();
+        for token in text.split_whitespace() {
+            match UpsWord::ALL.iter().find(|(_, spelling)| *spelling == token) {
+                Some((word, _)) => {
+                    status.words.insert(*word);
+                }
+                None => {
+                    status.unknown.insert(token.to_owned());
+                }
+            }
+        }
+        status
+    }
+
+    /// Whether a word stands in the status.
+    pub fn has(&self, word: UpsWord) -> bool {
+        self.words.contains(&word)
+    }
+}
+
+impl std::fmt::Display for UpsStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = UpsWord::ALL.iter().filter(|(word, _)| self.has(*word)).map(|(_, spelling)| *spelling);
+        let words: Vec<&str> = known.chain(self.unknown.iter().map(String::as_str)).collect();
+        f.pad(&words.join(" "))
+    }
+}
+
+/// What one SSH round trip says of a node's host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostReading {
+    /// `/etc/machine-id`.
+    pub machine_id: MachineId,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: BootId,
+    /// `k3s.service`.
+    pub k3s: UnitState,
+    /// `k3s-agent.service`.
+    pub k3s_agent: UnitState,
+    /// How many of k3s' containerd shims run: containers that outlive a stopped unit.
+    pub containers: u32,
+    /// Whether sudo allows `k3s-killall.sh`.
+    pub killall_allowed: bool,
+    /// Where k3s keeps its data; only on control planes.
+    pub datastore: Option<Datastore>,
+    /// The embedded etcd member; only on control planes whose etcd answers.
+    pub etcd: Option<EtcdMember>,
+    /// Names of etcd snapshots that exist, are not empty, and were made by hecate; only asked for during a descent.
+    pub etcd_snapshots: Option<BTreeSet<String>>,
+    /// Whether the transient unit that saves an etcd snapshot is running.
+    pub is_saving_etcd_snapshot: bool,
+    /// Whether the host's clock is synchronised; None where the host cannot say.
+    pub is_time_synced: Option<bool>,
+}
+
+impl HostReading {
+    /// The state of one of the two units.
+    pub fn unit(&self, unit: Unit) -> UnitState {
+        match unit {
+            Unit::K3s => self.k3s,
+            Unit::K3sAgent => self.k3s_agent,
+        }
+    }
+}
+
+/// A systemd unit's state, as far as rules need it (`systemctl show -p LoadState,ActiveState`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitState {
+    /// There is no such unit on this host.
+    NotFound,
+    /// `inactive` or `failed`: nothing of the unit runs (its containers may).
+    Stopped,
+    /// `activating`, `reloading`, or waiting for its automatic restart.
+    Starting,
+    /// `active`.
+    Running,
+    /// `deactivating`.
+    Stopping,
+}
+
+/// What k3s keeps its state in (k3s docs, "Cluster datastore").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Datastore {
+    /// Embedded etcd.
+    Etcd,
+    /// Embedded SQLite: one server, no etcd snapshot.
+    Sqlite,
+    /// `--datastore-endpoint`: a database outside.
+    External,
+}
+
+/// One embedded etcd member, from k3s' metrics listener on 127.0.0.1:2381.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdMember {
+    /// `/health` says true: it has a leader and answers.
+    pub is_healthy: bool,
+    /// `etcd_server_is_leader`.
+    pub is_leader: bool,
+}
+
+/// What the Kubernetes API says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiSnapshot {
+    /// `/readyz` of each control plane's own API server.
+    pub servers: BTreeMap<NodeName, Reading<ApiServer>>,
+    /// Node objects. As old as the last successful `/readyz` of the server they are watched on.
+    pub nodes: Reading<Arc<BTreeMap<NodeName, NodeObject>>>,
+    /// Pods that are bound to a node, by node.
+    pub pods: Reading<Arc<BTreeMap<NodeName, Vec<PodObject>>>>,
+    /// VolumeAttachment objects.
+    pub attachments: Reading<Arc<Vec<AttachmentObject>>>,
+}
+
+impl Default for ApiSnapshot {
+    fn default() -> Self {
+        Self {
+            servers: BTreeMap::new(),
+            nodes: Reading::not_yet(),
+            pods: Reading::not_yet(),
+            attachments: Reading::not_yet(),
+        }
+    }
+}
+
+/// The answer of one API server to `/readyz?verbose`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiServer {
+    /// HTTP 200.
+    pub is_ready: bool,
+    /// The checks that failed, by name (`etcd`, `informer-sync`, ...).
+    pub failed_checks: BTreeSet<String>,
+}
+
+/// What counts of a Node object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeObject {
+    /// Condition `Ready` is `True`. Survives a cold boot and lies: see `lease_changed` and `boot_id`.
+    pub is_ready: bool,
+    /// Boottime of the hecate host at which the node's Lease was last seen to *change*; None until it did.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub lease_changed: Option<Duration>,
+    /// `status.nodeInfo.bootID`.
+    pub boot_id: Option<BootId>,
+    /// `status.nodeInfo.machineID`.
+    pub machine_id: Option<MachineId>,
+    /// `spec.unschedulable`.
+    pub is_cordoned: bool,
+    /// The run that cordoned it, from the annotation `hecate.dev/cordoned-by`.
+    pub cordoned_by: Option<String>,
+}
+
+/// What counts of a pod that is bound to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodObject {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID; a pod of the same name made anew has another.
+    pub uid: Uid,
+    /// What it belongs to, as far as a drain cares.
+    pub kind: PodKind,
+    /// Phase `Succeeded` or `Failed`: nothing of it runs.
+    pub is_finished: bool,
+    /// It has a deletion timestamp.
+    pub is_terminating: bool,
+    /// It tolerates `node.kubernetes.io/unschedulable`: would come back to a cordoned node.
+    pub tolerates_unschedulable: bool,
+    /// Its termination grace period.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub grace: Duration,
+}
+
+/// What a pod belongs to, as far as a drain cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodKind {
+    /// Controlled by a DaemonSet: would come back at once.
+    DaemonSet,
+    /// A static pod's mirror (`kubernetes.io/config.mirror`): the API cannot stop it.
+    Mirror,
+    /// Controlled by anything else.
+    Controlled,
+    /// Nobody would make it anew.
+    Unmanaged,
+}
+
+/// What counts of a VolumeAttachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttachmentObject {
+    /// Its name.
+    pub name: String,
+    /// `spec.nodeName`.
+    pub node: NodeName,
+    /// `spec.source.persistentVolumeName`.
+    pub volume: Option<String>,
+    /// `status.attached`.
+    pub is_attached: bool,
+    /// `namespace` of the claim the volume is bound to, where it is known: volumes of excluded namespaces are not waited for.
+    pub namespace: Option<String>,
+}
