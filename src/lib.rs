@@ -1,6 +1,8 @@
 //! hecate brings a whole k3s cluster up and down safely, driven by its UPSes.
 
+pub mod budget;
 pub mod config;
+pub mod decide;
 pub mod desired;
 pub mod history;
 pub mod ledger;

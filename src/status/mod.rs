@@ -4,6 +4,8 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod rows;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use crate::desired::{Declared, DeclaredHealth, Effective};
 use crate::ledger::Episode;
 use crate::model::{NodeName, Now, Role, Unit, UpsName, seconds, seconds_option};
 use crate::plan::Plan;
+use crate::plan::step::{Outcome, Step};
 use crate::snapshot::{Snapshot, UnitState};
 
 /// The published status.
@@ -212,5 +215,3 @@ pub struct LastStep {
     #[schemars(with = "f64")]
     pub took: Duration,
 }
-
-use crate::plan::step::{Outcome, Step};
