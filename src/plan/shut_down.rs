@@ -588,7 +588,7 @@ fn power_off_node(
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
         if state == HostState::Up && scene.host_settled(name) {
             // The same boot still answers: hecate ended between its mark and the act, or the command failed.
-            draft.want(step, POWER_OFF_LIMIT, "it was told to power off and still answers");
+            draft.want(step, POWER_OFF_LIMIT, "the cluster is to be dark");
             let is_late = elapsed >= scene.limit(limit) && scene.is_emergency();
             return (is_late, is_late);
         }
