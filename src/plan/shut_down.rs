@@ -33,6 +33,10 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
         draft.blockers.push(Blocker::AlreadyFulfilled { state: wish.state });
         return;
     }
+    if let Some(why) = scene.ledger_problem.filter(|_| !scene.effective.is_override()) {
+        draft.blockers.push(Blocker::LedgerUnreadable { why: why.to_owned() });
+        return;
+    }
     if let Some(why) = scene.effective.hold_descent() {
         held(scene, draft, why);
         return;

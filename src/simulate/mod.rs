@@ -146,6 +146,7 @@ impl Simulation {
             snapshot: &snapshot,
             history: &self.history,
             ledger: &self.ledger,
+            ledger_problem: None,
             memory: &self.memory,
         };
         let decision = decide(known, &now);

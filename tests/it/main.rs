@@ -1,0 +1,3 @@
+//! The one test binary: everything that needs neither root nor the network.
+
+mod simulation;
