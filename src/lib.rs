@@ -8,4 +8,5 @@ pub mod model;
 pub mod plan;
 pub mod snapshot;
 pub mod status;
+pub mod store;
 pub mod tracker;
