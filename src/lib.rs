@@ -11,4 +11,5 @@ pub mod plan;
 pub mod simulate;
 pub mod snapshot;
 pub mod status;
+pub mod store;
 pub mod tracker;
