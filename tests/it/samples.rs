@@ -61,6 +61,7 @@ pub(crate) fn history() -> History {
         path: Path::Graceful,
         trigger: "the operator".to_owned(),
         is_override: false,
+        from_running: true,
         began_at: at("18:00:00"),
         ended_at: at("18:05:00"),
         duration: Duration::from_secs(300),
