@@ -3,3 +3,4 @@
 mod samples;
 mod simulation;
 mod store;
+mod tidy;
