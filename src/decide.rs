@@ -65,6 +65,8 @@ pub struct Known<'a> {
     pub history: &'a History,
     /// What must survive.
     pub ledger: &'a Ledger,
+    /// Why the ledger on disk cannot be trusted, where it cannot.
+    pub ledger_problem: Option<&'a str>,
     /// What was learned since hecate started.
     pub memory: &'a Memory,
 }
@@ -90,6 +92,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         budget: &budget,
         snapshot,
         ledger: &ledger,
+        ledger_problem: known.ledger_problem,
         episode: &episode,
         memory: if episode_began { &without_episode(memory, fresh) } else { memory },
     };

@@ -8,6 +8,8 @@ pub mod history;
 pub mod ledger;
 pub mod model;
 pub mod plan;
+pub mod simulate;
 pub mod snapshot;
 pub mod status;
+pub mod store;
 pub mod tracker;

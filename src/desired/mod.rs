@@ -14,7 +14,7 @@ use crate::model::{ClusterState, NodeName, Path};
 
 /// The content of `desired.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Declared {
     /// Always `hecate/v1`.
     pub api_version: String,
@@ -55,7 +55,7 @@ impl Declared {
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// The state of the whole cluster.
     pub state: ClusterState,
@@ -73,7 +73,7 @@ pub struct Spec {
 
 /// Flags of a command that travel with the wish and are spent with its episode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Options {
     /// `--allow-on-battery`: lifts the battery guard and the recharge gate.
     #[serde(skip_serializing_if = "is_false")]
@@ -108,7 +108,7 @@ fn is_false(value: &bool) -> bool {
 
 /// What a source other than the operator demands for as long as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Override {
     /// `ups-policy/NAME`; one override a source.
     pub source: String,
@@ -125,7 +125,7 @@ pub struct Override {
 
 /// Something an operator suspended for a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hold {
     /// What is held.
     pub what: Held,

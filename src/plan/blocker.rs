@@ -216,7 +216,7 @@ impl Blocker {
             }
             Blocker::AlreadyFulfilled { .. } => "`hecate set-desired running` brings the cluster up".to_owned(),
             Blocker::LedgerUnreadable { .. } => {
-                "look at the kept copy beside ledger.json; `hecate set-desired` does not repair it".to_owned()
+                "look at it, move it away, and restart hecate; a copy is kept beside it".to_owned()
             }
             Blocker::StepFailing { .. } => return None,
         })

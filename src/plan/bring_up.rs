@@ -59,6 +59,9 @@ fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
 fn guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
     let options = scene.options();
     let before = (draft.blockers.len(), draft.waits.len());
+    if let Some(why) = scene.ledger_problem {
+        draft.blockers.push(Blocker::LedgerUnreadable { why: why.to_owned() });
+    }
     if scene.config.coordination.role == CoordinationRole::Peer && !options.allow_peer_startup {
         draft.blockers.push(Blocker::PeerMayNotStart);
     }

@@ -41,6 +41,8 @@ pub struct Scene<'a> {
     pub snapshot: &'a Snapshot,
     /// What must survive.
     pub ledger: &'a Ledger,
+    /// Why the ledger on disk cannot be trusted, where it cannot.
+    pub ledger_problem: Option<&'a str>,
     /// The episode this pass belongs to.
     pub episode: &'a Episode,
     /// What was learned since hecate started.
