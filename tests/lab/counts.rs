@@ -60,9 +60,12 @@ impl Mark {
         Ok(all)
     }
 
-    /// How often a node was told something since.
+    /// How often a node was told something since; asking whether one may is not telling.
     pub(crate) fn sudo_count(&self, site: &Site, node: &str, words: &str) -> Result<usize> {
-        Ok(self.sudo(site, node)?.iter().filter(|line| line.contains("COMMAND=") && line.contains(words)).count())
+        let is_told = |line: &&String| {
+            line.split_once("COMMAND=").is_some_and(|(_, it)| !it.starts_with("list") && it.contains(words))
+        };
+        Ok(self.sudo(site, node)?.iter().filter(is_told).count())
     }
 
     /// Evictions and deletions that the API granted to hecate since.

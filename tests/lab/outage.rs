@@ -63,9 +63,11 @@ pub(crate) fn outage_over_mid_drain_powers_nothing_off(site: &Site) -> Result<()
     let mark = Mark::now(site)?;
     let trigger_at = status.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
     site.cut_mains(trigger_at as u64 + 3)?;
-    until_true("the first eviction", seconds(40), || Ok(!mark.evictions(site)?.is_empty()))?;
+    let draining = site.until_status("pods to be leaving", seconds(40), |status| status.names("drained", ""))?;
+    ensure!(draining.0["effective"]["path"] == "graceful", "it took the {} path", draining.0["effective"]["path"]);
     site.restore_mains()?;
     site.until_running(seconds(60))?;
+    ensure!(!mark.evictions(site)?.is_empty(), "no pod was evicted, so nothing was shown");
     each(&NODES, |node| {
         ensure!(site.state(node)? == "on", "it is off");
         ensure!(mark.sudo_count(site, node, "poweroff")? == 0, "it was told to power off");
@@ -84,7 +86,7 @@ pub(crate) fn outage_with_full_disk_and_stubborn_budget_ends_dark_in_time(site: 
     site.configure(&[("shutdown.ups_path", json!("auto")), ("own_host.power_off", json!(false))])?;
     site.until_running(seconds(40))?;
     site.daemon("stop")?;
-    let small = "mkdir -p /tmp/kept && cp -a /var/lib/hecate/. /tmp/kept && mount -t tmpfs -o size=1m,mode=750 state /var/lib/hecate && cp -a /tmp/kept/. /var/lib/hecate && rm -r /tmp/kept";
+    let small = "mkdir -p /tmp/kept && cp -a /var/lib/hecate/. /tmp/kept && mount -t tmpfs -o size=4m,mode=750 state /var/lib/hecate && cp -a /tmp/kept/. /var/lib/hecate && rm -r /tmp/kept";
     site.on(OWN_HOST, small)?;
     site.daemon("start")?;
     let status = site.until_running(seconds(40))?;
