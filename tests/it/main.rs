@@ -1,0 +1,3 @@
+//! The one test binary: everything that needs more than one room, or files. One module a subject.
+
+mod config;
