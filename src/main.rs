@@ -2,7 +2,7 @@
 use hecate::simulate::*;
 use std::time::Duration;
 fn main() {
-    let mut c = blueprint::config(3, 2);
+    let mut c = blueprint::config(3, 2).expect("the blueprint is a cluster");
     if std::env::args().nth(1).as_deref() == Some("auto") {
         c.shutdown.ups_path = hecate::config::UpsPath::Auto;
     }

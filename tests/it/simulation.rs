@@ -23,7 +23,9 @@ fn start_of_time() -> jiff::Timestamp {
 
 /// A converged cluster of three servers and two workers.
 fn converged(change: impl FnOnce(&mut Config)) -> Simulation {
-    let mut config = blueprint::config(3, 2);
+    let mut config = blueprint::config(3, 2).expect("the blueprint is a cluster");
+    config.reconcile.drift_grace = MINUTE;
+    config.startup.ups_unknown_grace = Some(10 * MINUTE);
     change(&mut config);
     let world = World::running(&config, 20 * MINUTE, 6);
     let mut simulation = Simulation::new(config, world, start_of_time());
@@ -89,7 +91,7 @@ fn node(name: &str) -> NodeName {
 #[test]
 fn an_outage_ends_dark_in_time_and_running_again_without_a_hand() {
     for ups_path in [UpsPath::Emergency, UpsPath::Auto] {
-        let mut config = blueprint::config(3, 2);
+        let mut config = blueprint::config(3, 2).expect("the blueprint is a cluster");
         config.shutdown.ups_path = ups_path;
         let report = power_cut(&config, &Outage::default(), start_of_time());
         assert_eq!(report.findings, vec![], "{ups_path:?}");
@@ -100,7 +102,9 @@ fn an_outage_ends_dark_in_time_and_running_again_without_a_hand() {
 
 #[test]
 fn the_same_input_gives_the_same_story() {
-    let play = || power_cut(&blueprint::config(3, 2), &Outage::default(), start_of_time());
+    let play = || {
+        power_cut(&blueprint::config(3, 2).expect("the blueprint is a cluster"), &Outage::default(), start_of_time())
+    };
     assert_eq!(play(), play());
 }
 
