@@ -7,6 +7,7 @@ pub mod desired;
 pub mod history;
 pub mod ledger;
 pub mod model;
+pub mod observe;
 pub mod plan;
 pub mod snapshot;
 pub mod status;
