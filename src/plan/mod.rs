@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod blocker;
+pub mod safety;
 pub mod step;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! The Kubernetes observer and actor against an API in memory, on tokio's paused clock.
 
+mod drain;
 mod fake;
+mod nodes;
 mod watch;
 
 use std::sync::Arc;
