@@ -1,5 +1,6 @@
 //! The one test binary: everything that needs neither root nor the network.
 
+mod clients;
 mod config;
 mod samples;
 mod schemas;

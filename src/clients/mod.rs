@@ -1,0 +1,5 @@
+//! Thin typed wires to the outside: they ask and answer, and judge nothing.
+//!
+//! `observe/` reads and `act/` writes through them.
+
+pub mod nut;
