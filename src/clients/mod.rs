@@ -3,3 +3,4 @@
 //! `observe/` reads and `act/` writes through them.
 
 pub mod nut;
+pub mod ssh;
