@@ -2,6 +2,7 @@
 //!
 //! A source that cannot be read is not an error but a reading that says why. Nothing in here judges or changes anything.
 
+pub mod nodes;
 pub mod ups;
 
 use std::time::Duration;

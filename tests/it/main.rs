@@ -2,6 +2,7 @@
 
 mod clients;
 mod config;
+mod probe;
 mod samples;
 mod schemas;
 mod simulation;
