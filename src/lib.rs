@@ -1,5 +1,6 @@
 //! hecate brings a whole k3s cluster up and down safely, driven by its UPSes.
 
+pub mod act;
 pub mod budget;
 pub mod clients;
 pub mod config;
