@@ -16,4 +16,5 @@ pub mod simulate;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod telemetry;
 pub mod tracker;
