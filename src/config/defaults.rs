@@ -135,8 +135,8 @@ pub(super) const SHUTDOWN_API_WAIT: Duration = seconds(120);
 
 /// One SSH round trip on a kept connection a node; quick enough that a wave does not wait for its proof.
 pub(super) const BUSY_INTERVAL: Duration = seconds(3);
-/// Two calls a minute and node, which a Pi does not feel.
-pub(super) const IDLE_INTERVAL: Duration = seconds(30);
+/// Three calls a minute and node, which a Pi does not feel.
+pub(super) const IDLE_INTERVAL: Duration = seconds(20);
 /// Two idle rounds with one slow answer.
 pub(super) const HOST_MAX_AGE: Duration = seconds(90);
 /// `/readyz` is asked every few seconds; thirty are many failures, and well under the 40 s Kubernetes gives a node.

@@ -16,7 +16,7 @@ pub const LEASE_MAX_AGE: Duration = Duration::from_secs(50);
 /// Whether a drain must see this pod gone before its node may stop.
 ///
 /// DaemonSet and mirror pods, and pods that tolerate `node.kubernetes.io/unschedulable`, would come back to the node or
-/// cannot be evicted; finished pods run nothing; excluded namespaces (storage, system) stop with their node.
+/// cannot be evicted; a terminating pod still owes, its processes run until it is gone; finished pods run nothing; excluded namespaces (storage, system) stop with their node.
 pub fn owes_drain(pod: &PodObject, config: &Shutdown) -> bool {
     let is_stopped_by_eviction = match pod.kind {
         PodKind::DaemonSet | PodKind::Mirror => false,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::super::mistake::Findings;
 use super::super::raw::{RawConfig, RawCoordination, RawCoordinationRole, RawDrift, RawMetrics, RawReconcile};
@@ -72,9 +73,22 @@ pub(super) fn metrics(raw: &RawMetrics, found: &mut Findings) -> Option<SocketAd
     }
 }
 
+/// An API server's answer to `/readyz` is waited for so long.
+const API_PROBE_TIME: Duration = Duration::from_secs(4);
+
 /// Compares both with the rest.
 pub(super) fn across(raw: &RawConfig, config: &Config, found: &mut Findings) {
     let reconcile = &config.reconcile;
+    if reconcile.api_max_age < reconcile.idle_interval + API_PROBE_TIME {
+        let problem = format!(
+            "api_max_age_seconds ({}) is less than idle_interval_seconds ({}) and the {} s a probe may take",
+            show(reconcile.api_max_age),
+            show(reconcile.idle_interval),
+            show(API_PROBE_TIME)
+        );
+        let at = written(&raw.reconcile.api_max_age_seconds, &raw.reconcile.idle_interval_seconds);
+        found.mistake_with(at, problem, "the API would be unknown before the next look at it");
+    }
     if reconcile.host_max_age < reconcile.idle_interval + config.ssh.command_timeout {
         let problem = format!(
             "host_max_age_seconds ({}) is less than idle_interval_seconds + ssh_command_timeout_seconds ({} + {})",
