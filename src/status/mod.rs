@@ -4,6 +4,10 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod diff;
+pub mod render;
+mod table;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
