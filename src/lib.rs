@@ -1,7 +1,19 @@
 //! hecate brings a whole k3s cluster up and down safely, driven by its UPSes.
+//!
+//! ```text
+//!  desired.yaml ──▶ UPS policy rewrites ──▶ effective state ┐
+//!                                                           ├─▶ plan ──▶ steps ──▶ act ──▶ the world
+//!  UPS · nodes · API · etcd ──▶ snapshot ───────────────────┘        │
+//!         ▲                                                        status, metrics, runs
+//!         └───────────────────────── observe again ◀──────────────────────────────┘
+//! ```
+//!
+//! [`decide`](decide::decide) is the whole of it without the world; [`reconcile`] drives it with the world, and
+//! [`simulate`] with one that is built in. `ARCHITECTURE.md` is the map.
 
 pub mod act;
 pub mod budget;
+pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod config;
@@ -12,6 +24,8 @@ pub mod ledger;
 pub mod model;
 pub mod observe;
 pub mod plan;
+pub mod reconcile;
+pub mod serve;
 pub mod simulate;
 pub mod snapshot;
 pub mod status;

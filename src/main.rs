@@ -1,22 +1,25 @@
-//! x
-use hecate::simulate::*;
-use std::time::Duration;
-fn main() {
-    let mut c = blueprint::config(3, 2).expect("the blueprint is a cluster");
-    if std::env::args().nth(1).as_deref() == Some("auto") {
-        c.shutdown.ups_path = hecate::config::UpsPath::Auto;
+//! The `hecate` program: parses, starts tracing, runs one command, turns its error into an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hecate::cli::{Cli, Stop};
+use hecate::status::render::Tone;
+use hecate::telemetry;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start(cli.verbosity(), cli.is_daemon());
+    let output = cli.output();
+    match cli.run(&output) {
+        Ok(code) => ExitCode::from(code),
+        Err(Stop::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Stop::Failed { code, error, hint }) => {
+            output.label(Tone::Bad, "error", &telemetry::chain(error.as_ref()).to_string());
+            if let Some(hint) = hint {
+                output.label(Tone::Faint, "hint", &hint);
+            }
+            ExitCode::from(code)
+        }
     }
-    let t = std::time::Instant::now();
-    let r = outage::power_cut(&c, &outage::Outage::default(), "2026-11-22T02:00:00Z".parse().unwrap());
-    for l in &r.timeline {
-        println!("{l}");
-    }
-    println!(
-        "{:?} {:?} {:?} {:?} in {:?}",
-        r.dark_after.map(|d: Duration| d.as_secs()),
-        r.running_after,
-        r.battery_left,
-        r.findings,
-        t.elapsed()
-    );
 }

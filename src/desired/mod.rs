@@ -127,7 +127,9 @@ pub struct Override {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hold {
-    /// What is held.
+    /// What is held; `what: {node: NAME}` in YAML too, where serde_yaml would write a tag.
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    #[schemars(with = "Held")]
     pub what: Held,
     /// Why, in the operator's words.
     #[serde(default)]

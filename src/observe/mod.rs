@@ -17,7 +17,7 @@ use self::ups::Upses;
 use crate::clients::ssh::Ssh;
 use crate::config::Config;
 use crate::decide::Decision;
-use crate::model::ClusterState;
+use crate::model::{ClusterState, Failure, FailureKind};
 use crate::plan::step::Target;
 use crate::snapshot::Snapshot;
 
@@ -47,6 +47,22 @@ impl Eyes {
     /// All that was seen so far. Never waits.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { upses: self.upses.readings(), hosts: self.hosts.readings(), api: self.api.snapshot() }
+    }
+
+    /// Looks as often as it may.
+    pub fn look_closely(&self) {
+        self.hosts.set_interest(Interest { is_busy: true, wants_etcd_snapshots: false });
+        self.api.set_busy(true);
+    }
+
+    /// Whether every source was looked at once, with or without success.
+    pub fn is_complete(&self) -> bool {
+        let snapshot = self.snapshot();
+        let is_seen = |why: Option<&Failure>| why.is_none_or(|why| why.kind != FailureKind::NotYet);
+        snapshot.upses.values().all(|reading| is_seen(reading.failure()))
+            && snapshot.hosts.values().all(|reading| is_seen(reading.failure()))
+            && is_seen(snapshot.api.nodes.failure())
+            && is_seen(snapshot.api.pods.failure())
     }
 
     /// Looks more closely while something is going on.

@@ -4,7 +4,10 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod diff;
+pub mod render;
 pub mod rows;
+mod table;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -58,11 +58,13 @@ impl Store {
 
     /// Makes the directories where they are missing (systemd makes them for the daemon).
     pub fn prepare(&self) -> Result<(), StoreError> {
-        for folder in [&self.state_dir, &self.runtime_dir] {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| StoreError::MakeFolder { path: folder.clone(), source })?;
-        }
-        Ok(())
+        self.prepare_state_dir()?;
+        make_folder(&self.runtime_dir)
+    }
+
+    /// Makes the state directory alone: all that a command needs that only writes a wish.
+    pub fn prepare_state_dir(&self) -> Result<(), StoreError> {
+        make_folder(&self.state_dir)
     }
 
     /// Where durable state lives.
@@ -88,6 +90,10 @@ impl Store {
     fn actor_lock_path(&self) -> PathBuf {
         self.state_dir.join("hecate.lock")
     }
+}
+
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(path).map_err(|source| StoreError::MakeFolder { path: path.to_owned(), source })
 }
 
 /// Why the store could not do what it was asked to.

@@ -3,6 +3,7 @@
 //! Only the holder of `hecate.lock` writes these, so they need no lock of their own. A ledger that cannot be read is
 //! reported, copied, and never replaced.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use super::disk::{Durability, keep_as, replace};
 use super::{STATE_MODE, STATUS_MODE, Store, StoreError};
 use crate::history::{History, Run};
 use crate::ledger::Ledger;
+use crate::model::{MachineId, NodeName};
 use crate::status::{Intent, Status};
 
 /// The ledger holds a few facts a node.
@@ -140,6 +142,19 @@ impl Store {
         self.write_json(&path, &bounded, STATE_MODE, Durability::Durable)
     }
 
+    /// The machine ids that `hecate enroll` learned; empty where none was.
+    pub fn read_enrolled(&self) -> Result<BTreeMap<NodeName, MachineId>, StoreError> {
+        self.read_json(&self.enrolled_path(), LEDGER_LENGTH_MAX).map(Option::unwrap_or_default)
+    }
+
+    /// Keeps a node's machine id as enrolled.
+    pub fn set_enrolled(&self, node: &NodeName, machine_id: &MachineId) -> Result<(), StoreError> {
+        self.prepare_state_dir()?;
+        let mut enrolled = self.read_enrolled()?;
+        enrolled.insert(node.clone(), machine_id.clone());
+        self.write_json(&self.enrolled_path(), &enrolled, STATE_MODE, Durability::Durable)
+    }
+
     /// Reads `intent.json`; None where there is none.
     pub fn read_intent(&self) -> Result<Option<IntentRecord>, StoreError> {
         self.read_json(&self.state_dir().join("intent.json"), INTENT_LENGTH_MAX)
@@ -187,6 +202,10 @@ impl Store {
         content.push(b'\n');
         replace(&*self.disk, path, &content, mode, durability)
             .map_err(|source| StoreError::Write { path: path.to_owned(), source })
+    }
+
+    fn enrolled_path(&self) -> PathBuf {
+        self.state_dir().join("enrolled.json")
     }
 
     fn ledger_path(&self) -> PathBuf {

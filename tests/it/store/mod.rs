@@ -25,14 +25,14 @@ fn open() -> (TempDir, Store) {
 fn declared(store: &Store) -> Declared {
     match store.read_declared() {
         DeclaredFile::Good(declared) => declared,
-        other => panic!("desired.yaml is {other:?}"),
+        other @ (DeclaredFile::Missing { .. } | DeclaredFile::Unreadable { .. }) => panic!("desired.yaml is {other:?}"),
     }
 }
 
 fn unreadable(store: &Store) -> String {
     match store.read_declared() {
         DeclaredFile::Unreadable { why } => why,
-        other => panic!("desired.yaml is {other:?}"),
+        other @ (DeclaredFile::Missing { .. } | DeclaredFile::Good(_)) => panic!("desired.yaml is {other:?}"),
     }
 }
 

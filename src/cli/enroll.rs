@@ -1,0 +1,34 @@
+//! `hecate enroll`: the only command that accepts a host key nobody has vouched for yet.
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::context::block_on;
+use super::exit::{CONVERGED, USAGE};
+use super::{Context, Stop};
+use crate::model::NodeName;
+use crate::reconcile;
+
+/// Learn a node's host key and machine id
+///
+/// Run it once a node, and again after a node was reinstalled. Compare what it prints with the node's own console.
+#[derive(Debug, Args)]
+pub(super) struct EnrollArgs {
+    /// The node, as the inventory names it
+    #[arg(value_name = "NODE")]
+    node: String,
+}
+
+/// Runs it.
+pub(super) fn run(args: EnrollArgs, context: &Context<'_>) -> Result<u8, Stop> {
+    let config = context.config()?;
+    let node = NodeName::new(args.node);
+    if !config.nodes.contains_key(&node) {
+        return Err(Stop::saying(USAGE, format!("there is no node {node} in the inventory")));
+    }
+    let learned = block_on(async {
+        reconcile::enroll(&config, &node).await.with_context(|| format!("cannot enroll {node}")).map_err(Stop::from)
+    })?;
+    context.output.data(&format!("{learned}\n"))?;
+    Ok(CONVERGED)
+}

@@ -1,0 +1,114 @@
+//! `hecate simulate`: plays a power cut in the built-in world, through the same decisions as the daemon's.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::exit::{CONVERGED, PENDING, USAGE};
+use super::{Context, Format, Stop};
+use crate::config::{Config, UpsPath};
+use crate::simulate::blueprint;
+use crate::simulate::outage::{Outage, Report, power_cut};
+use crate::status::diff::spoken;
+
+/// The virtual clock starts here, so that every run prints the same.
+const STARTED_AT: &str = "2026-01-01T00:00:00Z";
+/// A longer battery or outage is a typing mistake.
+const MINUTES_MAX: u64 = 7 * 24 * 60;
+/// More pods a node than any kubelet runs.
+const PODS_MAX: usize = 500;
+
+/// Play an outage on a built-in cluster
+///
+/// Needs no cluster and no configuration; with --config it rehearses your own inventory and limits.
+#[derive(Debug, Args)]
+pub(super) struct SimulateArgs {
+    #[command(subcommand)]
+    story: Story,
+}
+
+#[derive(Debug, Subcommand)]
+enum Story {
+    /// Mains lost, battery falling, shut-down, mains back, recharge, bring-up
+    ///
+    /// Prints the timeline; `*` is the world, `!` the UPS policy, `>` what is obeyed, `+` and `-` a step's start and end,
+    /// `.` a wait, `#` a blocker, `=` convergence. Exits with 0 when the cluster was dark in time and runs again.
+    PowerCut {
+        /// How the timeline is printed
+        #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+        output: Format,
+        /// How long mains are gone
+        #[arg(long, value_name = "MINUTES", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
+        outage_minutes: u64,
+        /// What full batteries give with everything running
+        #[arg(long, value_name = "MINUTES", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
+        runtime_minutes: u64,
+        /// Pods on each node
+        #[arg(long, value_name = "COUNT", default_value_t = 6)]
+        pods: usize,
+        /// Take the graceful path where the battery allows it, whatever the configuration says
+        #[arg(long)]
+        graceful: bool,
+    },
+}
+
+/// Runs it.
+pub(super) fn run(args: SimulateArgs, context: &Context<'_>) -> Result<u8, Stop> {
+    let Story::PowerCut { output, outage_minutes, runtime_minutes, pods, graceful } = args.story;
+    if pods > PODS_MAX {
+        return Err(Stop::saying(USAGE, format!("--pods is at most {PODS_MAX}")));
+    }
+    let mut config = inventory(context)?;
+    if graceful {
+        config.shutdown.ups_path = UpsPath::Auto;
+    }
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let outage = Outage { lasts: minutes(outage_minutes), runtime: minutes(runtime_minutes), pods };
+    let started_at: Timestamp = STARTED_AT.parse().context("read the virtual clock's start")?;
+    let report = power_cut(&config, &outage, started_at);
+    context.output.value(output, &report, || text(&report, &outage))?;
+    let went_well = report.findings.is_empty() && report.running_after.is_some();
+    Ok(if went_well { CONVERGED } else { PENDING })
+}
+
+fn inventory(context: &Context<'_>) -> Result<Config, Stop> {
+    if !context.is_config_named() {
+        let config = blueprint::config(3, 2).context("draw the built-in cluster")?;
+        return Ok(config);
+    }
+    let config = context.config()?;
+    if config.upses.is_empty() {
+        return Err(Stop::saying(USAGE, "the configuration names no UPS, so nothing would happen in an outage"));
+    }
+    Ok(config)
+}
+
+fn text(report: &Report, outage: &Outage) -> String {
+    let mut text: String = report.timeline.iter().map(|line| format!("{line}\n")).collect();
+    text.push('\n');
+    let runtime = outage.runtime.as_secs();
+    let row = |name: &str, value: String| format!("{name:<16}{value}\n");
+    text.push_str(&match (report.dark_after, report.battery_left) {
+        (Some(after), Some(left)) => row(
+            "dark",
+            format!(
+                "{} after mains were lost, {} of {} of battery left",
+                spoken(after),
+                spoken(left),
+                spoken(outage.runtime)
+            ),
+        ),
+        (Some(after), None) => row("dark", format!("{} after mains were lost", spoken(after))),
+        (None, _) => row("dark", format!("never: {runtime} s of battery outlasted {}", spoken(report.outage))),
+    });
+    text.push_str(&match report.running_after {
+        Some(after) => row("running again", format!("{} after mains were back", spoken(after))),
+        None => row("running again", "not within 8 h; the last lines say why".to_owned()),
+    });
+    for finding in &report.findings {
+        text.push_str(&row("broken", format!("{}: {}", finding.rule, finding.evidence)));
+    }
+    text
+}
