@@ -35,6 +35,8 @@ pub struct Run {
     pub trigger: String,
     /// Whether a UPS' override began it.
     pub is_override: bool,
+    /// Whether a descent began with every reachable node running: only such a run teaches a budget.
+    pub from_running: bool,
     /// When it began, by wall clock.
     pub began_at: Timestamp,
     /// When it ended, by wall clock.

@@ -79,6 +79,9 @@ pub struct Episode {
     /// Whether any step of it was ever started: an episode that found everything as desired teaches nothing.
     #[serde(default)]
     pub acted: bool,
+    /// Whether volumes were seen detached while the API could still be asked.
+    #[serde(default)]
+    pub volumes_detached: bool,
     /// Nodes whose k3s was running when a descent began.
     #[serde(default)]
     pub was_up: BTreeSet<NodeName>,

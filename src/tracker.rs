@@ -8,9 +8,58 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::model::{NodeName, Uid, UpsName};
+use crate::decide::Decision;
+use crate::desired::ups_policy::OverrideChange;
+use crate::history::{Run, RunStep};
+use crate::ledger::Ledger;
+use crate::model::{NodeName, Now, Reading, Uid, UpsName};
+use crate::plan::Planned;
 use crate::plan::step::{Outcome, Step, Target};
-use crate::snapshot::UpsReading;
+use crate::snapshot::{Snapshot, UnitState, UpsReading, UpsWord};
+
+/// On battery, a step that relies on the ledger goes on without after this time: a full disk must not keep a cluster
+/// running into the end of its battery.
+pub const LEDGER_PATIENCE_ON_BATTERY: Duration = Duration::from_secs(1);
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A pass has looked.
+    Observed(&'a Snapshot),
+    /// A pass has decided.
+    Decided(&'a Decision),
+    /// An attempt ended.
+    Ended {
+        /// What it acted on.
+        target: Target,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The ledger of this number is on disk.
+    LedgerPersisted(u64),
+    /// A new episode began: what belonged to the old one is forgotten.
+    EpisodeBegan,
+}
+
+/// What the driver of the tracker must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Put the ledger on disk and answer with `LedgerPersisted(number)`.
+    PersistLedger {
+        /// Later ledgers have greater numbers.
+        number: u64,
+        /// What to write.
+        ledger: Box<Ledger>,
+    },
+    /// Change the overrides of `desired.yaml`; obeyed from memory where that fails.
+    ChangeOverrides(Vec<OverrideChange>),
+    /// Stop waiting for the step on this target; answer with `Ended`.
+    Cancel(Target),
+    /// Start a step; answer with `Ended`.
+    Start(Planned),
+    /// Look at this target anew at once.
+    Observe(Target),
+}
 
 /// What was learned since hecate started. May be lost at any time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,8 +80,12 @@ pub struct Memory {
     pub drain_owed: BTreeMap<NodeName, BTreeSet<Uid>>,
     /// Since when a named condition has stood, for the limits of waits.
     pub waits: BTreeMap<String, Duration>,
+    /// The number of the latest ledger.
+    pub ledger_number: u64,
     /// Since when the ledger on disk has been older than the one in memory.
     pub ledger_pending: Option<Duration>,
+    /// The steps of this episode that ended, for its record.
+    pub run_steps: Vec<RunStep>,
     /// When this memory began.
     pub began: Duration,
 }
@@ -66,12 +119,14 @@ pub struct Attempt {
 pub struct UpsMemory {
     /// Answers, oldest first; at most [`UpsMemory::SAMPLES_MAX`].
     pub samples: VecDeque<UpsSample>,
-    /// Since when there has been no usable answer.
-    pub lost_since: Option<Duration>,
+    /// Since when each word of the last answer has stood without a break; longer than the samples reach back.
+    pub words_since: BTreeMap<UpsWord, Duration>,
+    /// When the first answer came.
+    pub first: Option<Duration>,
 }
 
 impl UpsMemory {
-    /// Two minutes of polls at one a second.
+    /// More than any debounce may count, see `config/validate.rs`.
     pub const SAMPLES_MAX: usize = 120;
 }
 
@@ -83,3 +138,153 @@ pub struct UpsSample {
     /// What it said.
     pub reading: UpsReading,
 }
+
+/// Takes an event in and says what must be done.
+pub fn track(mut memory: Memory, event: Event<'_>, now: &Now) -> (Memory, Vec<Command>) {
+    let mut commands = Vec::new();
+    match event {
+        Event::Observed(snapshot) => observed(&mut memory, snapshot, now),
+        Event::Decided(decision) => decided(&mut memory, decision, now, &mut commands),
+        Event::Ended { target, outcome } => {
+            if let Some(ended) = memory.in_flight.remove(&target) {
+                note_end(&mut memory, &ended, outcome, now);
+            }
+            memory.ended.insert(target.clone(), now.boottime);
+            commands.push(Command::Observe(target));
+        }
+        Event::LedgerPersisted(number) => {
+            if number == memory.ledger_number {
+                memory.ledger_pending = None;
+            }
+        }
+        Event::EpisodeBegan => {
+            memory.attempts.clear();
+            memory.waits.clear();
+            memory.drain_owed.clear();
+            memory.run_steps.clear();
+        }
+    }
+    (memory, commands)
+}
+
+fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) {
+    if memory.run_steps.len() < Run::STEPS_MAX {
+        memory.run_steps.push(RunStep {
+            step: ended.step.name().to_owned(),
+            target: ended.step.target().to_string(),
+            started: ended.started,
+            took: now.since(ended.started),
+            outcome: outcome.clone(),
+        });
+    }
+    if outcome == Outcome::Cancelled {
+        return;
+    }
+    let attempt = memory.attempts.entry(ended.step.key()).or_insert(Attempt {
+        count: 0,
+        ended: now.boottime,
+        outcome: outcome.clone(),
+    });
+    attempt.count = attempt.count.saturating_add(1);
+    attempt.ended = now.boottime;
+    attempt.outcome = outcome;
+}
+
+fn observed(memory: &mut Memory, snapshot: &Snapshot, now: &Now) {
+    for (name, reading) in &snapshot.upses {
+        if let Reading::Known { value, began } = reading {
+            memory.upses.entry(name.clone()).or_default().take(value, *began);
+        }
+    }
+    for (name, reading) in &snapshot.hosts {
+        match reading {
+            Reading::Known { value, .. } => {
+                memory.silent_since.remove(name);
+                let is_stopped = [value.k3s, value.k3s_agent]
+                    .iter()
+                    .all(|unit| matches!(unit, UnitState::Stopped | UnitState::NotFound));
+                if is_stopped {
+                    memory.stopped_since.entry(name.clone()).or_insert(now.boottime);
+                } else {
+                    memory.stopped_since.remove(name);
+                }
+            }
+            Reading::Unknown { .. } => {
+                memory.silent_since.entry(name.clone()).or_insert(now.boottime);
+            }
+        }
+    }
+}
+
+impl UpsMemory {
+    /// Takes a poll in, unless it is the one that is known already.
+    fn take(&mut self, reading: &UpsReading, began: Duration) {
+        if self.samples.back().is_some_and(|last| last.began >= began) {
+            return;
+        }
+        self.first.get_or_insert(began);
+        self.words_since.retain(|word, _| reading.status.has(*word));
+        for word in &reading.status.words {
+            self.words_since.entry(*word).or_insert(began);
+        }
+        if self.samples.len() == Self::SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(UpsSample { began, reading: reading.clone() });
+    }
+}
+
+fn decided(memory: &mut Memory, decision: &Decision, now: &Now, commands: &mut Vec<Command>) {
+    memory.attempts.retain(|key, _| decision.wanted.contains(key));
+    memory.waits = decision.waiting_since.clone();
+    for (node, owed) in &decision.drain_owed {
+        memory.drain_owed.entry(node.clone()).or_insert_with(|| owed.clone());
+    }
+    if !decision.override_changes.is_empty() {
+        commands.push(Command::ChangeOverrides(decision.override_changes.clone()));
+    }
+    if let Some(ledger) = &decision.ledger_write {
+        memory.ledger_number += 1;
+        memory.ledger_pending.get_or_insert(now.boottime);
+        commands.push(Command::PersistLedger { number: memory.ledger_number, ledger: Box::new(ledger.clone()) });
+    }
+    for target in &decision.plan.cancel {
+        if let Some(step) = memory.in_flight.get_mut(target)
+            && !step.is_cancelled
+        {
+            step.is_cancelled = true;
+            commands.push(Command::Cancel(target.clone()));
+        }
+    }
+    let may_go_without = decision.effective.is_on_battery()
+        && memory.ledger_pending.is_some_and(|since| now.since(since) >= LEDGER_PATIENCE_ON_BATTERY);
+    for planned in &decision.plan.start {
+        let is_durable = memory.ledger_pending.is_none() || !planned.step.relies_on_ledger() || may_go_without;
+        let target = planned.step.target();
+        if is_durable && !memory.in_flight.contains_key(&target) {
+            memory.in_flight.insert(
+                target,
+                InFlight {
+                    step: planned.step.clone(),
+                    started: now.boottime,
+                    deadline: now.boottime + planned.limit,
+                    is_cancelled: false,
+                },
+            );
+            commands.push(Command::Start(planned.clone()));
+        }
+    }
+    let overdue: Vec<Target> = memory
+        .in_flight
+        .iter_mut()
+        .filter(|(_, step)| !step.is_cancelled && now.boottime > step.deadline + DEADLINE_SLACK)
+        .map(|(target, step)| {
+            step.is_cancelled = true;
+            target.clone()
+        })
+        .collect();
+    commands.extend(overdue.into_iter().map(Command::Cancel));
+}
+
+/// The driver ends a step at its deadline by itself; the tracker asks for it once more after this slack.
+const DEADLINE_SLACK: Duration = Duration::from_secs(2);

@@ -1,9 +1,17 @@
 //! The configuration: validated, so that no rule meets an impossible value.
 //!
-//! Pure. `raw.rs` is the text's shape, `validate.rs` turns it into [`Config`] and collects every mistake at once.
-//! Reading the file is `store.rs`' work.
+//! Pure. The text becomes a tree (`tree.rs`), the tree the raw shape of the file (`raw.rs`), and that, checked, a
+//! [`Config`] (`validate/`); all mistakes on the way are collected. Reading the file is `store.rs`' work.
 
 #![deny(clippy::disallowed_methods)]
+
+mod defaults;
+mod forms;
+mod mistake;
+mod raw;
+mod read;
+mod tree;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,8 +19,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{NodeName, Role, UpsName};
+use mistake::{At, Findings};
+use raw::RawConfig;
+use read::Slot;
 
-/// Everything an operator decides. Only [`Config::parse`](crate::config) and the built-in world make one.
+pub use mistake::{ConfigMistakes, Mistake};
+
+/// Everything an operator decides. Only [`Config::parse`] and the built-in world make one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Kubeconfig with cluster-admin rights; its server may be any control plane.
@@ -25,7 +38,7 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// How nodes are reached.
     pub ssh: Ssh,
-    /// The inventory, in the order of the file.
+    /// The inventory, by name.
     pub nodes: BTreeMap<NodeName, Node>,
     /// Nodes that never hold anything up while they are away.
     pub ignore_unavailable_nodes: BTreeSet<NodeName>,
@@ -45,7 +58,37 @@ pub struct Config {
     pub coordination: Coordination,
 }
 
+/// A configuration without mistakes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The configuration.
+    pub config: Config,
+    /// What is odd in it, but can be lived with; in the order of the lines.
+    pub warnings: Vec<Mistake>,
+}
+
 impl Config {
+    /// Reads the text of `hecate.yaml`. Every mistake comes at once, but for text that is no YAML at all.
+    pub fn parse(text: &str) -> Result<Checked, ConfigMistakes> {
+        let root = tree::parse(text).map_err(|mistake| ConfigMistakes(vec![mistake]))?;
+        let mut found = Findings::default();
+        let raw = <RawConfig as Slot>::read(Some(&root), At::default(), &mut found);
+        let config = validate::config(&raw, &mut found);
+        found.into_result().map(|warnings| Checked { config, warnings })
+    }
+
+    /// The path of every key there is, elements of lists as `nodes[].name`.
+    pub fn keys() -> Vec<String> {
+        let mut keys = Vec::new();
+        <RawConfig as Slot>::keys("", &mut keys);
+        keys
+    }
+
+    /// The JSON Schema of `hecate.yaml`, for editors. It knows forms, not the checks across keys.
+    pub fn schema() -> schemars::Schema {
+        schemars::SchemaGenerator::default().into_root_schema_for::<RawConfig>()
+    }
+
     /// The nodes hecate may command over SSH: those in `ssh_managed_nodes`, or all where that is empty.
     pub fn managed(&self) -> impl Iterator<Item = (&NodeName, &Node)> {
         self.nodes.iter().filter(|(_, node)| node.is_managed)

@@ -43,7 +43,7 @@ pub enum Blocker {
         #[schemars(with = "Option<f64>")]
         starts_in: Option<Duration>,
     },
-    /// A node's UPSes cannot be seen and one of them was last known on battery or critical.
+    /// `desired.yaml` cannot be read or was lost; nothing disruptive begins because of it.
     WishNotTrusted {
         /// What is wrong with `desired.yaml`.
         why: String,
@@ -123,11 +123,6 @@ pub enum Blocker {
         /// The pods that are left.
         pods: Vec<String>,
     },
-    /// Volumes did not detach on a declared shutdown.
-    VolumesAttached {
-        /// Which, with their nodes.
-        volumes: Vec<String>,
-    },
     /// The etcd snapshot did not come on a declared shutdown.
     EtcdSnapshotMissing {
         /// Where it was tried.
@@ -148,11 +143,6 @@ pub enum Blocker {
     AlreadyFulfilled {
         /// The wish.
         state: ClusterState,
-    },
-    /// A UPS' forced shutdown flag stays although it is on line.
-    FsdLatched {
-        /// Which.
-        ups: UpsName,
     },
     /// The ledger cannot be trusted; nothing is started.
     LedgerUnreadable {
@@ -181,11 +171,9 @@ impl Blocker {
             Blocker::NodeNotReady { .. } => "node-not-ready",
             Blocker::DrainUnknown { .. } => "drain-unknown",
             Blocker::DrainStuck { .. } => "drain-stuck",
-            Blocker::VolumesAttached { .. } => "volumes-attached",
             Blocker::EtcdSnapshotMissing { .. } => "etcd-snapshot-missing",
             Blocker::StepFailing { .. } => "step-failing",
             Blocker::AlreadyFulfilled { .. } => "already-fulfilled",
-            Blocker::FsdLatched { .. } => "fsd-latched",
             Blocker::LedgerUnreadable { .. } => "ledger-unreadable",
         }
     }
@@ -223,16 +211,12 @@ impl Blocker {
             Blocker::DrainStuck { .. } => {
                 "delete the pods' finalizers, or `hecate shutdown --execute --skip-drain`".to_owned()
             }
-            Blocker::VolumesAttached { .. } => "detach them, or `hecate shutdown --execute --skip-drain`".to_owned(),
             Blocker::EtcdSnapshotMissing { .. } => {
                 "`hecate shutdown --execute --skip-etcd-snapshot` goes on without one".to_owned()
             }
             Blocker::AlreadyFulfilled { .. } => "`hecate set-desired running` brings the cluster up".to_owned(),
-            Blocker::FsdLatched { ups } => {
-                format!("restart upsd for {ups}, or clear the flag on the NUT primary")
-            }
             Blocker::LedgerUnreadable { .. } => {
-                "look at the kept copy beside ledger.json; `hecate set-desired` does not repair it".to_owned()
+                "look at it, move it away, and restart hecate; a copy is kept beside it".to_owned()
             }
             Blocker::StepFailing { .. } => return None,
         })
@@ -269,7 +253,6 @@ impl fmt::Display for Blocker {
             Blocker::NodeNotReady { node, evidence } => write!(f, "node {node} is not Ready: {evidence}"),
             Blocker::DrainUnknown { evidence } => write!(f, "pods cannot be seen, so nothing is drained: {evidence}"),
             Blocker::DrainStuck { node, pods } => write!(f, "pods do not leave {node}: {}", pods.join(", ")),
-            Blocker::VolumesAttached { volumes } => write!(f, "volumes stay attached: {}", volumes.join(", ")),
             Blocker::EtcdSnapshotMissing { node: Some(node), evidence } => {
                 write!(f, "no etcd snapshot on {node}: {evidence}")
             }
@@ -280,7 +263,6 @@ impl fmt::Display for Blocker {
             Blocker::AlreadyFulfilled { state } => {
                 write!(f, "the wish {state} was already carried out, and this host has been booted since")
             }
-            Blocker::FsdLatched { ups } => write!(f, "UPS {ups} still says FSD although mains are back"),
             Blocker::LedgerUnreadable { why } => write!(f, "the ledger cannot be trusted: {why}"),
         }
     }

@@ -5,16 +5,36 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod blocker;
+pub mod bring_up;
+pub mod safety;
+pub mod scene;
+pub mod shut_down;
 pub mod step;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::blocker::{Blocker, Wait, Warning};
-use self::step::{Step, Target};
-use crate::model::seconds;
+use self::blocker::{Blocker, Wait, WaitReason, Warning};
+use self::scene::{Draft, Scene, Want};
+use self::step::{Evidence, Outcome, Step, Target};
+use crate::desired::Held;
+use crate::ledger::Phase;
+use crate::model::{ClusterState, NodeName, Uid, seconds};
+
+/// A step that was tried so often without effect is shown as a blocker; it is still tried, ever more rarely.
+const ATTEMPTS_BEFORE_BLOCKER: u32 = 4;
+
+/// The longest pause between two attempts.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// The longest pause between two attempts while on battery.
+const BACKOFF_MAX_ON_BATTERY: Duration = Duration::from_secs(8);
+
+/// The least pause between two power-offs of one host: systemd needs a moment until it no longer answers.
+const BACKOFF_POWER_OFF: Duration = Duration::from_secs(20);
 
 /// What a pass decided. Converged only when nothing is to start, runs, is waited for or blocks.
 #[must_use]
@@ -60,4 +80,144 @@ pub struct Planned {
     pub limit: Duration,
     /// Which rule wants it.
     pub because: String,
+}
+
+/// What a plan leaves behind besides itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Marks {
+    /// Phases that have begun.
+    pub phases: BTreeSet<Phase>,
+    /// Whether volumes were seen detached.
+    pub volumes_detached: bool,
+    /// What a drain owes.
+    pub drain_owed: BTreeMap<NodeName, BTreeSet<Uid>>,
+    /// Since when named conditions stand.
+    pub waiting_since: BTreeMap<String, Duration>,
+    /// Keys of the steps whose attempts are remembered.
+    pub wanted: BTreeSet<String>,
+}
+
+/// Plans one pass: the rules say what they want, and only this function chooses.
+pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
+    let mut draft = Draft { volumes_detached: scene.episode.volumes_detached, ..Draft::default() };
+    draft.warnings.extend(scene.power.warnings.iter().cloned());
+    match scene.hold(&Held::Cluster) {
+        Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
+        None if scene.effective.state() == ClusterState::Running => bring_up::bring_up(scene, &mut draft),
+        None => shut_down::shut_down(scene, &mut draft),
+    }
+    choose(scene, draft)
+}
+
+fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
+    let mut plan = Plan::default();
+    let mut wanted: BTreeSet<String> = draft.remembered.iter().cloned().collect();
+    let mut wants: BTreeMap<Target, Want> = BTreeMap::new();
+    let mut order = Vec::new();
+    for want in std::mem::take(&mut draft.wants) {
+        wanted.insert(want.step.key());
+        let target = want.step.target();
+        // The first rule that wants something of a target has it: rules come in their order.
+        if let std::collections::btree_map::Entry::Vacant(entry) = wants.entry(target.clone()) {
+            entry.insert(want);
+            order.push(target);
+        }
+    }
+    keep_or_cancel(scene, &wants, &mut plan);
+    let mut free = scene.config.reconcile.max_steps_in_flight.saturating_sub(scene.memory.in_flight.len());
+    for target in order {
+        let Some(want) = wants.remove(&target) else { continue };
+        if want.is_coming || scene.memory.in_flight.contains_key(&target) {
+            continue;
+        }
+        if let Some(evidence) = want.step.node().and_then(|node| scene.hold(&Held::Node(node))) {
+            let node = want.step.node().unwrap_or_else(|| NodeName::from(""));
+            draft.blockers.push(Blocker::NodePaused { node, evidence });
+        } else if !is_settled(scene, &want.step) {
+            let of = format!("{target} after the last step");
+            draft.wait(WaitReason::FirstObservation { of }, Duration::ZERO, None);
+        } else if may_try(scene, &mut draft, &want.step) && free > 0 {
+            free -= 1;
+            plan.start.push(Planned { step: want.step, limit: want.limit, because: want.because.to_owned() });
+        }
+    }
+    plan.waits = draft.waits;
+    plan.blockers = draft.blockers;
+    plan.warnings = draft.warnings;
+    plan.forecast = draft.forecast;
+    let marks = Marks {
+        phases: draft.phases,
+        volumes_detached: draft.volumes_detached,
+        drain_owed: draft.drain_owed,
+        waiting_since: draft.waiting_since,
+        wanted,
+    };
+    (plan, marks)
+}
+
+/// What runs goes on while it is wanted. A drain or a snapshot that is not wanted any more is no longer waited for;
+/// a power-off is the commit point and a unit's start or stop belongs to the node's systemd: those run to their end.
+fn keep_or_cancel(scene: &Scene<'_>, wants: &BTreeMap<Target, Want>, plan: &mut Plan) {
+    for (target, running) in &scene.memory.in_flight {
+        let is_wanted = wants.get(target).is_some_and(|want| want.step.key() == running.step.key());
+        let is_replaced = wants.get(target).is_some_and(|want| want.step.key() != running.step.key());
+        let gives_way = match running.step {
+            Step::Drain { .. } | Step::SaveEtcdSnapshot { .. } => !is_wanted,
+            Step::StopUnit { .. } | Step::StartUnit { .. } | Step::KillContainers { .. } => is_replaced,
+            Step::Cordon { .. } | Step::Uncordon { .. } => is_replaced,
+            Step::PowerOff { .. } | Step::PowerOffOwnHost { .. } => false,
+        };
+        if gives_way {
+            plan.cancel.push(target.clone());
+        } else {
+            plan.running.push(running.step.clone());
+        }
+    }
+}
+
+/// Whether what the step is about was looked at since the last step on its target ended.
+fn is_settled(scene: &Scene<'_>, step: &Step) -> bool {
+    match step {
+        Step::Cordon { node, .. } | Step::Uncordon { node } | Step::Drain { node, .. } => scene.api_settled(node),
+        Step::StartUnit { node, .. }
+        | Step::StopUnit { node, .. }
+        | Step::KillContainers { node, .. }
+        | Step::SaveEtcdSnapshot { node, .. }
+        | Step::PowerOff { node, .. } => scene.host_settled(node),
+        Step::PowerOffOwnHost { .. } => true,
+    }
+}
+
+/// Whether a step may be tried now, after the attempts that had no effect.
+fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
+    let Some(attempt) = scene.memory.attempts.get(&step.key()) else {
+        return true;
+    };
+    let last = match &attempt.outcome {
+        Outcome::Tried => "tried, no effect seen yet".to_owned(),
+        Outcome::Refused { evidence } => format!("refused: {evidence}"),
+        Outcome::Failed { why } => why.clone(),
+        Outcome::DeadlinePassed => "its time was up".to_owned(),
+        Outcome::Cancelled => "no longer waited for".to_owned(),
+    };
+    if attempt.count >= ATTEMPTS_BEFORE_BLOCKER {
+        let blocker = Blocker::StepFailing { step: step.to_string(), attempts: attempt.count, last: last.clone() };
+        draft.blockers.push(blocker);
+    }
+    let pause = backoff(scene, step, attempt.count, &attempt.outcome);
+    let elapsed = scene.now.since(attempt.ended);
+    if elapsed < pause {
+        draft.wait(WaitReason::Backoff { step: step.to_string(), last }, elapsed, Some(pause));
+        return false;
+    }
+    true
+}
+
+fn backoff(scene: &Scene<'_>, step: &Step, count: u32, outcome: &Outcome) -> Duration {
+    let longest = if scene.effective.is_on_battery() { BACKOFF_MAX_ON_BATTERY } else { BACKOFF_MAX };
+    let doubled = Duration::from_secs(1 << count.min(6)).min(longest);
+    match (step.evidence(), outcome) {
+        (Evidence::AtMostOnce, Outcome::Tried) => doubled.max(BACKOFF_POWER_OFF),
+        (Evidence::AtMostOnce | Evidence::Observed, _) => doubled,
+    }
 }

@@ -149,6 +149,11 @@ impl Step {
         }
     }
 
+    /// Tells steps apart for the record of attempts: the name and what it acts on.
+    pub fn key(&self) -> String {
+        format!("{} {}", self.name(), self.target())
+    }
+
     /// What it acts on.
     pub fn target(&self) -> Target {
         match self {

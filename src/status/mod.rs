@@ -6,6 +6,7 @@
 
 pub mod diff;
 pub mod render;
+pub mod rows;
 mod table;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::desired::{Declared, DeclaredHealth, Effective};
 use crate::ledger::Episode;
 use crate::model::{NodeName, Now, Role, Unit, UpsName, seconds, seconds_option};
 use crate::plan::Plan;
+use crate::plan::step::{Outcome, Step};
 use crate::snapshot::{Snapshot, UnitState};
 
 /// The published status.
@@ -216,5 +218,3 @@ pub struct LastStep {
     #[schemars(with = "f64")]
     pub took: Duration,
 }
-
-use crate::plan::step::{Outcome, Step};

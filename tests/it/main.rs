@@ -1,8 +1,13 @@
-//! The one test binary.
+//! The one test binary: everything that needs neither root nor the network.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so best by ending there")]
 
 mod cli;
+mod config;
+mod kubernetes;
 mod samples;
+mod schemas;
 mod serve;
+mod simulation;
 mod store;
+mod tidy;

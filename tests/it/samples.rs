@@ -67,6 +67,7 @@ pub(crate) fn history() -> History {
         path: Path::Graceful,
         trigger: "the operator".to_owned(),
         is_override: false,
+        from_running: true,
         began_at: at("18:00:00"),
         ended_at: at("18:05:00"),
         duration: Duration::from_secs(300),
@@ -192,6 +193,7 @@ pub(crate) fn on_battery() -> Status {
         phases: BTreeMap::from([(Phase::Cordon, began.clone()), (Phase::StopServers, began)]),
         converged: None,
         acted: true,
+        volumes_detached: false,
         was_up: BTreeSet::new(),
     });
     let ups = status.upses.get_mut(&UpsName::from("pyrphoros")).expect("the sample has it");

@@ -1,0 +1,115 @@
+//! The one place that asks clocks.
+//!
+//! Pure rooms get a [`Now`] as an argument; nothing else reads the time of day.
+
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::model::{BootId, Now};
+
+/// How long an answer about synchronisation is believed.
+const SYNC_ANSWER_AGE: Duration = Duration::from_secs(60);
+/// How long the very first caller waits for that answer; later callers never wait.
+const SYNC_FIRST_WAIT: Duration = Duration::from_millis(200);
+/// What systemd-timesyncd leaves behind once it has set the clock (systemd-timesyncd.service(8)).
+const TIMESYNCD_MARK: &str = "/run/systemd/timesync/synchronized";
+
+/// CLOCK_BOOTTIME of this host: counts through suspend and never jumps.
+pub fn boottime() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The time of one pass.
+pub fn now() -> Now {
+    Now { boottime: boottime(), boot_id: boot_id(), wall: Timestamp::now(), wall_synced: is_wall_synced() }
+}
+
+/// The boot this host is in; read once, as it cannot change while hecate runs.
+///
+/// Where it cannot be read (a container without /proc) a constant stands in: every stamp is then of one boot.
+pub fn boot_id() -> BootId {
+    static BOOT_ID: OnceLock<BootId> = OnceLock::new();
+    BOOT_ID
+        .get_or_init(|| {
+            let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            BootId::new(if text.trim().is_empty() { "unknown" } else { text.trim() })
+        })
+        .clone()
+}
+
+/// The last answer about synchronisation.
+#[derive(Default)]
+struct SyncAnswer {
+    is_synced: bool,
+    asked: Option<Duration>,
+}
+
+/// Whether the wall clock is synchronised, as well as can be known without adjtimex(2), for which there is no safe
+/// wrapper: systemd-timesyncd's mark, else timedatectl(1), which reads the kernel's flag for every other daemon.
+///
+/// False where neither can say, so that nothing counts as old because a clock is wrong.
+fn is_wall_synced() -> bool {
+    static ANSWER: OnceLock<Mutex<SyncAnswer>> = OnceLock::new();
+    let answer = ANSWER.get_or_init(Mutex::default);
+    let now = boottime();
+    let first = {
+        let mut held = answer.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.asked {
+            Some(asked) if now.saturating_sub(asked) < SYNC_ANSWER_AGE => return held.is_synced,
+            before => {
+                held.asked = Some(now);
+                before.is_none()
+            }
+        }
+    };
+    // A thread of its own: timedatectl may hang for as long as D-Bus does, and a pass must not.
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        let is_synced = ask_synced();
+        answer.lock().unwrap_or_else(PoisonError::into_inner).is_synced = is_synced;
+        // Nobody waits any more after the first answer.
+        let _ = done.send(());
+    });
+    if first {
+        // Late is as good as never here: the next pass has the answer.
+        let _ = wait.recv_timeout(SYNC_FIRST_WAIT);
+    }
+    answer.lock().unwrap_or_else(PoisonError::into_inner).is_synced
+}
+
+/// Asks the host whether its clock is synchronised.
+fn ask_synced() -> bool {
+    if std::fs::exists(TIMESYNCD_MARK).unwrap_or(false) {
+        return true;
+    }
+    let output = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    output.is_ok_and(|output| output.status.success() && output.stdout.trim_ascii() == b"yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boottime_never_runs_backwards() {
+        let first = boottime();
+        assert!(boottime() >= first);
+        assert!(first > Duration::ZERO);
+    }
+
+    #[test]
+    fn every_now_is_of_the_same_boot() {
+        assert_eq!(now().boot_id, now().boot_id);
+        assert!(!now().boot_id.as_str().is_empty());
+    }
+}

@@ -1,0 +1,76 @@
+//! `ups_policy`: when the UPSes' words become an override.
+//!
+//! Pure. Must never let a threshold through that can not be reached or that triggers itself.
+
+use std::time::Duration;
+
+use super::super::forms::Percent;
+use super::super::mistake::Findings;
+use super::super::raw::{RawConfig, RawUpsPolicy};
+use super::super::{Config, UpsPolicy, defaults};
+use super::{above_zero, interval, seconds, show, within, written};
+
+/// The factor of hecate's first versions; their installer turned it into 1.25 as well.
+const LEGACY_SAFETY_FACTOR: f64 = 1.10;
+
+/// Reads the section.
+pub(super) fn read(raw: &RawUpsPolicy, found: &mut Findings) -> UpsPolicy {
+    let policy = UpsPolicy {
+        poll: interval(&raw.poll_seconds, defaults::POLL, found),
+        timeout: above_zero(&raw.timeout_seconds, defaults::UPS_TIMEOUT, found),
+        max_age: above_zero(&raw.max_age_seconds, defaults::UPS_MAX_AGE, found),
+        runtime_safety_factor: raw.runtime_safety_factor.or(defaults::RUNTIME_SAFETY_FACTOR),
+        debounce_polls: within(&raw.debounce_polls, defaults::DEBOUNCE_POLLS, 1, 100, found),
+        debounce: seconds(&raw.debounce_seconds, defaults::DEBOUNCE),
+        ob_lb: seconds(&raw.ob_lb_seconds, defaults::OB_LB),
+        lost_on_battery: seconds(&raw.lost_on_battery_seconds, defaults::LOST_ON_BATTERY),
+        calibration_max: seconds(&raw.calibration_max_seconds, defaults::CALIBRATION_MAX),
+        mains_stable: seconds(&raw.mains_stable_seconds, defaults::MAINS_STABLE),
+        charge_percent_min: raw.charge_percent_min.or(Percent(defaults::CHARGE_PERCENT_MIN)).0,
+        on_battery_max: seconds(&raw.on_battery_max_seconds, defaults::ON_BATTERY_MAX),
+    };
+    let factor = &raw.runtime_safety_factor.at;
+    if !(1.0..=10.0).contains(&policy.runtime_safety_factor) {
+        let problem = format!("must be 1 to 10, found {}", policy.runtime_safety_factor);
+        found.mistake_with(factor, problem, "below 1 the battery ends before the shutdown does; the default is 1.25");
+    } else if policy.runtime_safety_factor == LEGACY_SAFETY_FACTOR {
+        found.warning(factor, "1.1 is the default of old versions", "write 1.25, or remove the key");
+    }
+    if policy.max_age < policy.poll + policy.timeout {
+        let problem = format!(
+            "max_age_seconds ({}) is less than poll_seconds + timeout_seconds ({} + {})",
+            show(policy.max_age),
+            show(policy.poll),
+            show(policy.timeout)
+        );
+        let at = written(&raw.max_age_seconds, &raw.poll_seconds);
+        found.mistake_with(at, problem, "one slow answer would make every reading stale");
+    }
+    policy
+}
+
+/// Compares the policy with the rest.
+pub(super) fn across(raw: &RawConfig, config: &Config, found: &mut Findings) {
+    let policy = &config.ups_policy;
+    let gate = &raw.startup.recharge_charge_percent_min;
+    if config.startup.recharge_charge_percent_min <= policy.charge_percent_min {
+        let problem = format!(
+            "startup.recharge_charge_percent_min ({}) is not above ups_policy.charge_percent_min ({})",
+            config.startup.recharge_charge_percent_min, policy.charge_percent_min
+        );
+        let at = written(gate, &raw.ups_policy.charge_percent_min);
+        found.mistake_with(at, problem, "a start at that charge would be the next trigger");
+    }
+    let debounce = policy.debounce.max(policy.poll * policy.debounce_polls);
+    let budget = config.shutdown.emergency_budget + config.own_host.power_off_time;
+    let margin = budget.mul_f64((policy.runtime_safety_factor - 1.0).clamp(0.0, 10.0));
+    if debounce > margin && debounce > Duration::from_secs(1) {
+        let problem = format!(
+            "the debounce ({} s) eats more than the margin that the safety factor leaves ({} s)",
+            show(debounce),
+            show(margin)
+        );
+        let at = written(&raw.ups_policy.debounce_seconds, &raw.ups_policy.runtime_safety_factor);
+        found.warning(at, problem, "raise runtime_safety_factor or shorten the debounce");
+    }
+}

@@ -1,0 +1,330 @@
+//! `decide()`: policy → episode → plan → ledger → status. Everybody who wants to know what hecate would do calls it.
+//!
+//! Pure: the daemon, the foreground commands, the simulator and the model checker call this same function.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::budget;
+use crate::config::Config;
+use crate::desired::ups_policy::{self, OverrideChange, Rewritten};
+use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
+use crate::history::{History, Run, RunResult, RunStep};
+use crate::ledger::{Episode, EpisodeKey, Ledger, OwnPowerOff, PoweredOff, Wish};
+use crate::model::{ClusterState, NodeName, Now, RunId, Stamp, Uid};
+use crate::plan::scene::Scene;
+use crate::plan::step::Step;
+use crate::plan::{self, Marks, Plan};
+use crate::snapshot::{Snapshot, UnitState};
+use crate::status::{Actor, Status, UpsVerdict, rows};
+use crate::tracker::Memory;
+
+/// A full load recorded anew must differ by so many percentage points from the one that is known: the ledger is not
+/// written for noise.
+const LOAD_STEP_PERCENT: f64 = 5.0;
+
+/// What a pass decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What is obeyed.
+    pub effective: Effective,
+    /// What may be done, what is waited for, what stands in the way.
+    pub plan: Plan,
+    /// Everything a person may want to see. Who acts, the pass' number and the last steps are the loop's to fill in.
+    pub status: Status,
+    /// Changes of the overrides in `desired.yaml`.
+    pub override_changes: Vec<OverrideChange>,
+    /// The new ledger, where a fact changed.
+    pub ledger_write: Option<Ledger>,
+    /// The record of an episode that ended with this pass.
+    pub finished_run: Option<Run>,
+    /// Whether a new episode began with this pass.
+    pub episode_began: bool,
+    /// Since when named conditions stand.
+    pub waiting_since: BTreeMap<String, Duration>,
+    /// What a drain owes.
+    pub drain_owed: BTreeMap<NodeName, BTreeSet<Uid>>,
+    /// Keys of the steps whose attempts are remembered.
+    pub wanted: BTreeSet<String>,
+}
+
+/// What a pass knows. Nothing else enters a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What was asked for.
+    pub declared: &'a Declared,
+    /// How far that can be trusted.
+    pub health: &'a DeclaredHealth,
+    /// What was seen.
+    pub snapshot: &'a Snapshot,
+    /// Past runs.
+    pub history: &'a History,
+    /// What must survive.
+    pub ledger: &'a Ledger,
+    /// Why the ledger on disk cannot be trusted, where it cannot.
+    pub ledger_problem: Option<&'a str>,
+    /// What was learned since hecate started.
+    pub memory: &'a Memory,
+}
+
+/// Decides one pass.
+pub fn decide(known: Known<'_>, now: &Now) -> Decision {
+    let Known { config, declared, health, snapshot, history, memory, .. } = known;
+    let budget = budget::estimate(config, history);
+    let Rewritten { effective, changes, power } =
+        ups_policy::rewrite(config, (declared, health), snapshot, known.ledger, memory, &budget, now);
+    let mut ledger = known.ledger.clone();
+    forget_returned(&mut ledger, snapshot);
+    let (episode, ended) = episode(declared, &effective, &ledger, now);
+    let episode_began = known.ledger.episode.as_ref().is_none_or(|old| old.run != episode.run);
+    let fresh = Memory::default();
+    let scene = Scene {
+        config,
+        now,
+        declared,
+        health,
+        effective: &effective,
+        power: &power,
+        budget: &budget,
+        snapshot,
+        ledger: &ledger,
+        ledger_problem: known.ledger_problem,
+        episode: &episode,
+        memory: if episode_began { &without_episode(memory, fresh) } else { memory },
+    };
+    let (plan, marks) = plan::plan(&scene);
+    let (episode_after, finished) = advance(&scene, &plan, &marks);
+    let status = status(&scene, &plan, &episode_after);
+    let mut ledger_after = ledger.clone();
+    remember(&mut ledger_after, &scene, &plan, episode_after);
+    Decision {
+        override_changes: changes,
+        ledger_write: (ledger_after != *known.ledger).then_some(ledger_after),
+        finished_run: finished.or_else(|| ended.map(|old| superseded(&old, memory, now))),
+        episode_began,
+        waiting_since: marks.waiting_since,
+        drain_owed: marks.drain_owed,
+        wanted: marks.wanted,
+        status,
+        plan,
+        effective,
+    }
+}
+
+/// The memory as it is for a new episode: what belonged to the old one is not asked.
+fn without_episode(memory: &Memory, fresh: Memory) -> Memory {
+    Memory {
+        attempts: fresh.attempts,
+        waits: fresh.waits,
+        drain_owed: fresh.drain_owed,
+        run_steps: fresh.run_steps,
+        ..memory.clone()
+    }
+}
+
+/// A host that answers in another boot than the one that was told to power off has come back.
+fn forget_returned(ledger: &mut Ledger, snapshot: &Snapshot) {
+    ledger.powered_off.retain(|node, told| {
+        let seen = snapshot.hosts.get(node).and_then(|reading| reading.value());
+        seen.is_none_or(|host| told.boot_id.as_ref() == Some(&host.boot_id))
+    });
+}
+
+/// The episode of this pass, and the one that it superseded before it was over.
+fn episode(declared: &Declared, effective: &Effective, ledger: &Ledger, now: &Now) -> (Episode, Option<Episode>) {
+    let key = EpisodeKey {
+        boot_id: now.boot_id.clone(),
+        wish: Wish { state: declared.spec.state, set_at: declared.spec.set_at },
+        state: effective.state(),
+        is_override: effective.is_override(),
+    };
+    let old = ledger.episode.as_ref();
+    if let Some(old) = old {
+        let is_same_but_boot = EpisodeKey { boot_id: old.key.boot_id.clone(), ..key.clone() } == old.key;
+        if old.key == key {
+            return (old.clone(), None);
+        }
+        if is_same_but_boot && old.converged.is_none() {
+            // What was begun is resumed after a reboot of the hecate host; only a new trigger begins anew.
+            return (Episode { key, ..old.clone() }, None);
+        }
+    }
+    let trigger = match (effective.because(), old) {
+        (Cause::Override { source, reason, .. }, _) => format!("{source}: {reason}"),
+        (Cause::Spec { .. }, Some(old)) if old.key.is_override => "the override was cleared".to_owned(),
+        (Cause::Spec { .. }, Some(old)) if old.key.wish == key.wish => "this host was booted".to_owned(),
+        (Cause::Spec { set_by, reason, .. }, _) if reason.is_empty() => format!("asked for by {set_by}"),
+        (Cause::Spec { set_by, reason, .. }, _) => format!("asked for by {set_by}: {reason}"),
+    };
+    let new = Episode {
+        run: run_id(now),
+        key,
+        began: now.stamp(),
+        trigger,
+        phases: BTreeMap::new(),
+        converged: None,
+        acted: false,
+        volumes_detached: false,
+        was_up: BTreeSet::new(),
+    };
+    let ended = old.filter(|old| old.converged.is_none() && old.acted).cloned();
+    (new, ended)
+}
+
+/// The run's id is its beginning by the wall clock: `20261122t191207-123`, fit for names of files and Kubernetes objects.
+fn run_id(now: &Now) -> RunId {
+    let millis = now.wall.as_millisecond().rem_euclid(1000);
+    RunId::new(format!("{}-{millis:03}", now.wall.strftime("%Y%m%dt%H%M%S")))
+}
+
+/// The episode after this pass, and its record where it ended with it.
+fn advance(scene: &Scene<'_>, plan: &Plan, marks: &Marks) -> (Episode, Option<Run>) {
+    let mut episode = scene.episode.clone();
+    for phase in &marks.phases {
+        episode.phases.entry(*phase).or_insert_with(|| scene.now.stamp());
+    }
+    episode.volumes_detached |= marks.volumes_detached;
+    episode.acted |= !plan.start.is_empty();
+    if scene.is_descent() && !scene.episode.acted {
+        let runs = |name: &&NodeName| scene.unit(name) == Some(UnitState::Running);
+        episode.was_up.extend(scene.nodes().map(|(name, _)| name).filter(runs).cloned());
+    }
+    let goes_off = plan.start.iter().any(|planned| matches!(planned.step, Step::PowerOffOwnHost { .. }));
+    let was_told = scene.ledger.own_power_off.as_ref().is_some_and(|own| own.run == episode.run);
+    let is_first_time_off = goes_off && !was_told;
+    if episode.converged.is_none() && (plan.is_converged() || is_first_time_off) {
+        let run = episode.acted.then(|| record(&episode, scene, RunResult::Converged));
+        if plan.is_converged() {
+            episode.converged = Some(scene.now.stamp());
+        }
+        return (episode, run);
+    }
+    (episode, None)
+}
+
+fn record(episode: &Episode, scene: &Scene<'_>, result: RunResult) -> Run {
+    let from_running = scene
+        .nodes()
+        .map(|(name, _)| name)
+        .filter(|name| !scene.config.is_ignored(name))
+        .all(|name| episode.was_up.contains(name));
+    Run { path: scene.effective.path(), from_running, ..bare_record(episode, scene.memory, result, scene.now) }
+}
+
+fn superseded(old: &Episode, memory: &Memory, now: &Now) -> Run {
+    let result = if old.began.boot_id == now.boot_id { RunResult::Superseded } else { RunResult::CutOff };
+    bare_record(old, memory, result, now)
+}
+
+fn bare_record(episode: &Episode, memory: &Memory, result: RunResult, now: &Now) -> Run {
+    let is_one_boot = episode.began.boot_id == now.boot_id;
+    let last_mark = |stamp: &Stamp| {
+        (stamp.boot_id == episode.began.boot_id).then(|| stamp.boottime.saturating_sub(episode.began.boottime))
+    };
+    let duration = if is_one_boot {
+        episode.began.age(now)
+    } else {
+        episode.phases.values().filter_map(last_mark).max().unwrap_or_default()
+    };
+    let relative =
+        |step: &RunStep| RunStep { started: step.started.saturating_sub(episode.began.boottime), ..step.clone() };
+    Run {
+        id: episode.run.clone(),
+        state: episode.key.state,
+        path: crate::model::Path::Graceful,
+        trigger: episode.trigger.clone(),
+        is_override: episode.key.is_override,
+        from_running: false,
+        began_at: episode.began.wall,
+        ended_at: now.wall,
+        duration,
+        result,
+        steps: if is_one_boot { memory.run_steps.iter().map(relative).collect() } else { Vec::new() },
+    }
+}
+
+/// Puts into the ledger what the world cannot tell and what must survive.
+fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episode) {
+    ledger.on_battery_since.clone_from(&scene.power.on_battery_since);
+    for planned in &plan.start {
+        match &planned.step {
+            Step::PowerOff { node, boot_id, path, .. } => {
+                let told = PoweredOff { told: scene.now.stamp(), boot_id: boot_id.clone(), path: *path };
+                ledger.powered_off.entry(node.clone()).or_insert(told);
+            }
+            Step::PowerOffOwnHost { .. } => {
+                let is_told = ledger.own_power_off.as_ref().is_some_and(|own| own.run == episode.run);
+                if !is_told {
+                    ledger.own_power_off = Some(OwnPowerOff { told: scene.now.stamp(), run: episode.run.clone() });
+                }
+                if !scene.effective.is_override() {
+                    ledger.fulfilled = Some(episode.key.wish.clone());
+                }
+            }
+            Step::StartUnit { .. }
+            | Step::StopUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::SaveEtcdSnapshot { .. } => {}
+        }
+    }
+    if episode.converged.is_some() && !episode.key.is_override {
+        ledger.fulfilled = Some(episode.key.wish.clone());
+    }
+    learn_machine_ids(ledger, scene);
+    if scene.effective.state() == ClusterState::Running && plan.is_converged() {
+        learn_full_load(ledger, scene);
+    }
+    ledger.episode = Some(episode);
+}
+
+/// A machine-id is learned while what SSH reads agrees with what the node itself told the API in the same boot.
+fn learn_machine_ids(ledger: &mut Ledger, scene: &Scene<'_>) {
+    for (name, _) in scene.nodes() {
+        if let (Some(host), Some(object)) = (scene.host(name), scene.object(name))
+            && object.machine_id.as_ref() == Some(&host.machine_id)
+            && object.boot_id.as_ref() == Some(&host.boot_id)
+        {
+            ledger.machine_ids.entry(name.clone()).or_insert_with(|| host.machine_id.clone());
+        }
+    }
+}
+
+fn learn_full_load(ledger: &mut Ledger, scene: &Scene<'_>) {
+    for (name, reading) in &scene.snapshot.upses {
+        let is_on_line = scene.power.upses.get(name).is_some_and(|one| one.verdict == UpsVerdict::OnLine);
+        let Some(load) = reading.value().and_then(|value| value.load_percent).filter(|_| is_on_line) else { continue };
+        let known = ledger.full_load_percent.get(name);
+        if known.is_none_or(|known| (known - load).abs() >= LOAD_STEP_PERCENT) {
+            ledger.full_load_percent.insert(name.clone(), load);
+        }
+    }
+}
+
+fn status(scene: &Scene<'_>, plan: &Plan, episode: &Episode) -> Status {
+    Status {
+        now: scene.now.clone(),
+        pass: 0,
+        actor: Actor::Nobody,
+        declared: scene.declared.clone(),
+        declared_health: scene.health.clone(),
+        effective: scene.effective.clone(),
+        intent: rows::intent(scene, plan),
+        episode: Some(episode.clone()),
+        is_converged: plan.is_converged(),
+        nodes: rows::nodes(scene),
+        upses: rows::upses(scene),
+        plan: plan.clone(),
+        budget: rows::budget(scene),
+        last_steps: Vec::new(),
+        config_problem: None,
+        write_problem: None,
+        snapshot: scene.snapshot.clone(),
+    }
+}

@@ -1,0 +1,345 @@
+//! The rules from dark to served, in order: guards, hosts, control planes, workers, uncordon.
+//!
+//! Pure. The guards hold only the *start* of what is stopped; what runs is never stopped by them. Unknown or stale
+//! never opens a gate here; the one exception is the named grace for a silent UPS.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::blocker::{Blocker, WaitReason, Warning};
+use super::scene::{Draft, Scene};
+use super::step::Step;
+use crate::config::{CoordinationRole, Drift, Node};
+use crate::desired::DeclaredHealth;
+use crate::model::{FailureKind, NodeName, Role};
+use crate::snapshot::{Datastore, UnitState};
+use crate::status::{HostState, UpsVerdict};
+
+/// How long `systemctl start --no-block` may take; it only queues the job.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a patch of a Node may take.
+const UNCORDON_LIMIT: Duration = Duration::from_secs(15);
+
+/// Plans a bring-up, or keeps what is up.
+pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
+    if *scene.health == DeclaredHealth::Lost {
+        draft.blockers.push(Blocker::WishNotTrusted { why: "desired.yaml was lost".to_owned() });
+        return;
+    }
+    for (name, _) in scene.config.nodes.iter().filter(|(_, node)| !node.is_managed) {
+        draft.warnings.push(Warning::NotManaged { node: name.clone() });
+    }
+    power_warnings(scene, draft);
+    let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
+    let is_open = !needs_start || guards(scene, draft);
+    for (name, node) in scene.nodes() {
+        if scene.host_state(name) != HostState::Up {
+            absent(scene, draft, name, node);
+        }
+    }
+    start(scene, draft, Role::ControlPlane, is_open);
+    let is_served = api(scene, draft);
+    start(scene, draft, Role::Worker, is_open && is_served);
+    let missing = if is_served { ready(scene, draft) } else { BTreeSet::new() };
+    uncordon(scene, draft, is_served, &missing);
+}
+
+/// Whether something on this node would have to be started.
+fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
+    match scene.host_state(name) {
+        HostState::Up => scene.unit(name) == Some(UnitState::Stopped),
+        HostState::Off => true,
+        HostState::Unreachable | HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
+    }
+}
+
+/// Rule 1: everything that must hold before anything is started.
+fn guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+    let options = scene.options();
+    let before = (draft.blockers.len(), draft.waits.len());
+    if let Some(why) = scene.ledger_problem {
+        draft.blockers.push(Blocker::LedgerUnreadable { why: why.to_owned() });
+    }
+    if scene.config.coordination.role == CoordinationRole::Peer && !options.allow_peer_startup {
+        draft.blockers.push(Blocker::PeerMayNotStart);
+    }
+    let is_battery_allowed = options.allow_on_battery || scene.config.coordination.allow_startup_on_battery;
+    if !is_battery_allowed {
+        battery_guard(scene, draft);
+        recharge_gate(scene, draft);
+    }
+    ups_guard(scene, draft, is_battery_allowed);
+    before == (draft.blockers.len(), draft.waits.len())
+}
+
+fn battery_guard(scene: &Scene<'_>, draft: &mut Draft) {
+    for (name, assessment) in &scene.power.upses {
+        match assessment.verdict {
+            UpsVerdict::OnBattery | UpsVerdict::Critical => {
+                draft.blockers.push(Blocker::OnBattery { ups: name.clone(), status: assessment.evidence.clone() });
+            }
+            UpsVerdict::OnLine | UpsVerdict::Unknown => {}
+        }
+    }
+}
+
+/// The battery must hold enough for one bring-up and one more full shutdown. A dark cluster draws nothing and its UPS
+/// promises hours, so the runtime is scaled to the load that was recorded while everything ran.
+fn recharge_gate(scene: &Scene<'_>, draft: &mut Draft) {
+    let mut is_short = false;
+    for (name, assessment) in &scene.power.upses {
+        let reading = scene.snapshot.upses.get(name).and_then(|one| one.value());
+        let (UpsVerdict::OnLine, Some(reading)) = (assessment.verdict, reading) else { continue };
+        let least = scene.config.startup.recharge_charge_percent_min;
+        let needed = scene.config.startup.bring_up_time + scene.budget.full.time;
+        let mut short = Vec::new();
+        if let Some(charge) = reading.charge_percent.filter(|charge| *charge < least) {
+            short.push(format!("charge {charge} % of {least} %"));
+        }
+        let scale = match (reading.load_percent, scene.ledger.full_load_percent.get(name)) {
+            (Some(load), Some(full)) if *full > 0.0 => (load / full).clamp(0.0, 1.0),
+            _ => 1.0,
+        };
+        if let Some(runtime) = reading.runtime.map(|runtime| runtime.mul_f64(scale)).filter(|it| *it < needed) {
+            short.push(format!("runtime {} s of {} s at full load", runtime.as_secs(), needed.as_secs()));
+        }
+        if short.is_empty() {
+            continue;
+        }
+        is_short = true;
+        let evidence = short.join(", ");
+        let elapsed = draft.elapsed(scene, "recharge").max(scene.episode.began.age(scene.now));
+        let limit = scene.config.startup.recharge_max_wait;
+        if elapsed < limit {
+            draft.wait(WaitReason::Recharge { ups: name.clone(), evidence }, elapsed, Some(limit));
+        } else {
+            draft.blockers.push(Blocker::RechargeTooSlow { ups: name.clone(), evidence });
+        }
+    }
+    if !is_short {
+        draft.waiting_since.remove("recharge");
+    }
+}
+
+/// No word from any UPS blocks a start, but not for ever: a dead UPS daemon must not keep a cluster dark.
+fn ups_guard(scene: &Scene<'_>, draft: &mut Draft, is_allowed: bool) {
+    let is_silent = !scene.power.upses.is_empty()
+        && scene.power.upses.values().all(|assessment| assessment.verdict == UpsVerdict::Unknown);
+    if !is_silent || is_allowed {
+        return;
+    }
+    let elapsed = draft.elapsed(scene, "ups-unknown");
+    let starts_in = match scene.config.startup.ups_unknown_grace {
+        Some(grace) if elapsed >= grace => return,
+        Some(grace) => Some(grace - elapsed),
+        None => None,
+    };
+    draft.blockers.push(Blocker::UpsUnknown { evidence: silent_upses(scene), starts_in });
+}
+
+fn power_warnings(scene: &Scene<'_>, draft: &mut Draft) {
+    if scene.power.upses.is_empty() {
+        draft.warnings.push(Warning::PowerUnguarded { evidence: "no UPS is configured".to_owned() });
+    } else if scene.power.upses.values().any(|assessment| assessment.verdict == UpsVerdict::Unknown) {
+        draft.warnings.push(Warning::PowerUnguarded { evidence: silent_upses(scene) });
+    }
+}
+
+fn silent_upses(scene: &Scene<'_>) -> String {
+    let silent = scene.power.upses.iter().filter(|(_, one)| one.verdict == UpsVerdict::Unknown);
+    silent.map(|(name, one)| format!("{name}: {}", one.evidence)).collect::<Vec<_>>().join("; ")
+}
+
+/// Rule 2: a host that does not answer. A control plane is needed; a worker that nothing requires is a warning after its
+/// limit, not a wall.
+fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
+    let evidence = scene.host_evidence(name);
+    let state = scene.host_state(name);
+    if scene.config.is_ignored(name) {
+        draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
+        return;
+    }
+    if state == HostState::Wrong {
+        let expected = scene.ledger.machine_ids.get(name).cloned();
+        draft.blockers.push(Blocker::WrongHost { node: name.clone(), evidence, expected });
+        return;
+    }
+    if scene.host_failure(name) == Some(FailureKind::AccessDenied) {
+        draft.blockers.push(Blocker::AccessDenied { node: name.clone(), evidence });
+        return;
+    }
+    // A host that was off for hours gets the whole limit from the beginning of the episode.
+    let elapsed = draft.elapsed(scene, &format!("away {name}"));
+    let limit = scene.config.startup.node_wait;
+    if state == HostState::Unknown {
+        draft.wait(WaitReason::FirstObservation { of: name.to_string() }, elapsed, Some(limit));
+    } else if elapsed < limit {
+        draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, elapsed, Some(limit));
+    } else if node.role == Role::Worker {
+        draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
+    } else if state == HostState::Off {
+        draft.blockers.push(Blocker::HostOff { node: name.clone() });
+    } else {
+        let since = scene.silent_for(name);
+        draft.blockers.push(Blocker::NodeUnreachable { node: name.clone(), evidence, since });
+    }
+}
+
+/// Rules 3 and 4: starts the units of one role that are stopped; outside of an episode only after the drift grace.
+fn start(scene: &Scene<'_>, draft: &mut Draft, role: Role, is_open: bool) {
+    for (name, node) in scene.nodes().filter(|(_, node)| node.role == role) {
+        let unit = node.role.unit();
+        let step =
+            || Step::StartUnit { node: name.clone(), unit, machine_id: scene.ledger.machine_ids.get(name).cloned() };
+        match scene.unit(name) {
+            Some(UnitState::Stopped) => {}
+            Some(UnitState::NotFound) => {
+                draft.blockers.push(Blocker::UnitNotFound { node: name.clone(), unit });
+                continue;
+            }
+            Some(UnitState::Starting | UnitState::Stopping) => {
+                let elapsed = draft.elapsed(scene, &format!("starting {name}"));
+                let limit = Some(scene.config.startup.api_wait);
+                draft.wait(WaitReason::UnitSettled { node: name.clone(), unit }, elapsed, limit);
+                continue;
+            }
+            Some(UnitState::Running) | None => continue,
+        }
+        if scene.episode.converged.is_some() && !drifted(scene, draft, name, node) {
+            continue;
+        }
+        if is_open {
+            draft.want(step(), START_LIMIT, "running is desired");
+        } else {
+            draft.later(step());
+        }
+    }
+}
+
+/// Whether a unit found stopped outside of an episode is to be started now.
+fn drifted(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) -> bool {
+    let unit = node.role.unit();
+    let stopped_for = scene.memory.stopped_since.get(name).map_or(Duration::ZERO, |since| scene.now.since(*since));
+    let grace = scene.config.reconcile.drift_grace;
+    match scene.config.reconcile.drift {
+        Drift::Report => {
+            let evidence = format!("{unit} is stopped for {} s", stopped_for.as_secs());
+            draft.warnings.push(Warning::Drift { node: name.clone(), evidence });
+            false
+        }
+        Drift::Correct if stopped_for < grace => {
+            draft.wait(WaitReason::DriftGrace { node: name.clone(), unit }, stopped_for, Some(grace));
+            false
+        }
+        Drift::Correct => true,
+    }
+}
+
+/// Rule 3: the API is ready and the etcd members are healthy.
+fn api(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+    let limit = scene.config.startup.api_wait;
+    let has_server = scene
+        .config
+        .control_planes()
+        .any(|(name, _)| matches!(scene.unit(name), Some(UnitState::Running | UnitState::Starting)));
+    if !scene.api_ready() {
+        let evidence = scene.api_evidence();
+        if !has_server {
+            let any_up = scene.nodes().any(|(name, _)| scene.host_state(name) == HostState::Up);
+            if !any_up || draft.blockers.is_empty() && draft.waits.is_empty() && draft.wants.is_empty() {
+                let elapsed = draft.elapsed(scene, "api-ready");
+                draft.wait(WaitReason::ApiReady { evidence }, elapsed, Some(limit));
+            }
+            return false;
+        }
+        let elapsed = draft.elapsed(scene, "api-ready");
+        if elapsed < limit {
+            draft.wait(WaitReason::ApiReady { evidence }, elapsed, Some(limit));
+        } else {
+            draft.blockers.push(Blocker::ApiNotReady { evidence });
+        }
+        return false;
+    }
+    let sick: BTreeSet<NodeName> = scene
+        .config
+        .control_planes()
+        .filter(|(name, _)| {
+            scene.unit(name) == Some(UnitState::Running)
+                && scene.host(name).is_some_and(|host| {
+                    host.datastore == Some(Datastore::Etcd) && host.etcd.is_some_and(|member| !member.is_healthy)
+                })
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    if !sick.is_empty() {
+        let elapsed = draft.elapsed(scene, "etcd-healthy");
+        if elapsed < limit {
+            draft.wait(WaitReason::EtcdHealthy { nodes: sick }, elapsed, Some(limit));
+        } else {
+            let names: Vec<&str> = sick.iter().map(NodeName::as_str).collect();
+            let evidence = format!("etcd is not healthy on {}", names.join(", "));
+            draft.blockers.push(Blocker::ApiNotReady { evidence });
+        }
+    }
+    true
+}
+
+/// Rule 4: nodes are Ready by fresh status. Gives the expected workers that are not.
+fn ready(scene: &Scene<'_>, draft: &mut Draft) -> BTreeSet<NodeName> {
+    let limit = scene.config.startup.node_wait;
+    let mut missing = BTreeSet::new();
+    for (name, node) in scene.nodes() {
+        if scene.host_state(name) != HostState::Up {
+            continue;
+        }
+        let Err(evidence) = scene.readiness(name) else { continue };
+        let elapsed = draft.elapsed(scene, &format!("ready {name}"));
+        if elapsed < limit {
+            missing.insert(name.clone());
+            draft.wait(WaitReason::NodeReady { node: name.clone(), evidence }, elapsed, Some(limit));
+        } else if node.role == Role::Worker {
+            draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
+        } else {
+            draft.blockers.push(Blocker::NodeNotReady { node: name.clone(), evidence });
+        }
+    }
+    for (name, _) in scene.config.workers() {
+        let is_expected = scene.host_state(name) != HostState::Up && !scene.config.is_ignored(name);
+        if is_expected && draft.waits.iter().any(|wait| waits_for(&wait.reason, name)) {
+            missing.insert(name.clone());
+        }
+    }
+    missing
+}
+
+fn waits_for(reason: &WaitReason, name: &NodeName) -> bool {
+    matches!(reason, WaitReason::NodeReachable { node, .. } if node == name)
+        || matches!(reason, WaitReason::FirstObservation { of } if of == name.as_str())
+}
+
+/// Rule 4: takes back hecate's own cordons, all together: one by one, every pending pod would pile onto the first node.
+fn uncordon(scene: &Scene<'_>, draft: &mut Draft, is_served: bool, missing: &BTreeSet<NodeName>) {
+    let Some(objects) = scene.objects() else { return };
+    let elapsed = if is_served && !missing.is_empty() { draft.elapsed(scene, "uncordon") } else { Duration::ZERO };
+    let limit = scene.config.startup.uncordon_wait;
+    let mut held = false;
+    for (name, _) in scene.nodes() {
+        let Some(object) = objects.get(name).filter(|object| object.is_cordoned) else { continue };
+        if object.cordoned_by.is_none() {
+            draft.warnings.push(Warning::CordonedByOther { node: name.clone() });
+            continue;
+        }
+        let step = Step::Uncordon { node: name.clone() };
+        if is_served && scene.readiness(name).is_ok() && (missing.is_empty() || elapsed >= limit) {
+            draft.want(step, UNCORDON_LIMIT, "hecate cordoned it and it is Ready again");
+        } else {
+            held |= is_served && scene.readiness(name).is_ok();
+            draft.later(step);
+        }
+    }
+    if held {
+        draft.wait(WaitReason::Uncordon { missing: missing.clone() }, elapsed, Some(limit));
+    }
+}

@@ -1,0 +1,195 @@
+//! Cordon, drain, detach: what must leave before anything stops.
+//!
+//! Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{CORDON_LIMIT, skipped};
+use crate::ledger::Phase;
+use crate::model::NodeName;
+use crate::plan::blocker::{Blocker, WaitReason};
+use crate::plan::scene::{Draft, Scene};
+use crate::plan::step::{PodRef, Step};
+use crate::snapshot::UnitState;
+use crate::status::HostState;
+
+/// Which nodes are drained.
+pub(super) struct Drained {
+    pub(super) nodes: BTreeSet<NodeName>,
+    pub(super) is_all: bool,
+    pub(super) is_skipped: bool,
+}
+
+impl Drained {
+    fn all(scene: &Scene<'_>, is_skipped: bool) -> Self {
+        Self { nodes: scene.nodes().map(|(name, _)| name.clone()).collect(), is_all: true, is_skipped }
+    }
+
+    fn none() -> Self {
+        Self { nodes: BTreeSet::new(), is_all: false, is_skipped: false }
+    }
+}
+
+/// Cordons all nodes first, so that nothing is moved from one dying node to the next; then evicts on all at once.
+pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
+    if scene.episode.phases.contains_key(&Phase::StopServers) {
+        return Drained::all(scene, false);
+    }
+    if let Some(because) = skips_drain(scene) {
+        skipped(draft, "cordon and drain", because);
+        return Drained::all(scene, true);
+    }
+    if scene.objects().is_none() {
+        return drain_unseen(scene, draft);
+    }
+    let mut is_cordoned = true;
+    for (name, _) in scene.nodes() {
+        let Some(object) = scene.object(name) else { continue };
+        if !object.is_cordoned && scene.host_state(name) != HostState::Off {
+            is_cordoned = false;
+            let step = Step::Cordon { node: name.clone(), run: scene.episode.run.clone() };
+            draft.want(step, scene.limit(CORDON_LIMIT), "no workload moves to a node that will stop");
+        }
+    }
+    let mut drained = Drained { nodes: BTreeSet::new(), is_all: is_cordoned, is_skipped: false };
+    let elapsed = scene.phase_age(Phase::Drain).unwrap_or_default();
+    if is_cordoned {
+        draft.phases.insert(Phase::Drain);
+    }
+    for (name, _) in scene.nodes() {
+        if drain_node(scene, draft, name, is_cordoned, elapsed) {
+            drained.nodes.insert(name.clone());
+        } else {
+            drained.is_all = false;
+        }
+    }
+    drained
+}
+
+/// Drains one node; says whether it is drained, or given up by name.
+pub(super) fn drain_node(
+    scene: &Scene<'_>,
+    draft: &mut Draft,
+    name: &NodeName,
+    is_cordoned: bool,
+    elapsed: Duration,
+) -> bool {
+    if scene.host_state(name) == HostState::Off {
+        return true;
+    }
+    let Some(owed) = scene.owed_pods(name) else {
+        let elapsed = draft.elapsed(scene, "pods");
+        let limit = Some(scene.config.shutdown.api_wait);
+        draft.wait(WaitReason::FirstObservation { of: format!("the pods on {name}") }, elapsed, limit);
+        return false;
+    };
+    if is_cordoned && !scene.memory.drain_owed.contains_key(name) {
+        draft.drain_owed.insert(name.clone(), owed.iter().map(|pod| pod.uid.clone()).collect());
+    }
+    if owed.is_empty() {
+        return is_cordoned;
+    }
+    let mut pods: Vec<PodRef> = owed
+        .iter()
+        .map(|pod| PodRef { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() })
+        .collect();
+    pods.sort();
+    let names: Vec<String> = pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+    let pdb_grace = scene.limit(scene.config.shutdown.pdb_grace);
+    let step = Step::Drain { node: name.clone(), pods, pdb_grace };
+    let is_dead = scene.host_state(name) != HostState::Up && scene.readiness(name).is_err();
+    let configured =
+        if is_dead { scene.config.shutdown.unreachable_limit } else { scene.config.shutdown.drain_timeout };
+    let limit = scene.limit(configured);
+    if !is_cordoned {
+        draft.later(step);
+        return false;
+    }
+    if elapsed < limit {
+        draft.wait(WaitReason::Drained { node: name.clone(), pods: names.len() }, elapsed, Some(limit));
+        draft.want(step, limit.saturating_sub(elapsed), "pods leave before their node stops");
+        return false;
+    }
+    if scene.effective.is_override() || is_dead {
+        let what = format!("{} pods on {name}", names.len());
+        skipped(draft, &what, format!("not gone after {} s", limit.as_secs()));
+        return true;
+    }
+    draft.blockers.push(Blocker::DrainStuck { node: name.clone(), pods: names });
+    false
+}
+
+/// The API does not answer, so pods cannot be seen. Where nothing runs any more there is nothing to drain.
+pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
+    let is_quiet = |name: &NodeName| match scene.host_state(name) {
+        HostState::Up => matches!(scene.unit(name), Some(UnitState::Stopped | UnitState::NotFound)),
+        HostState::Off | HostState::NotManaged => true,
+        HostState::Unreachable | HostState::Wrong | HostState::Unknown => scene.config.is_ignored(name),
+    };
+    let quiet: BTreeSet<NodeName> =
+        scene.nodes().map(|(name, _)| name).filter(|name| is_quiet(name)).cloned().collect();
+    if quiet.len() == scene.nodes().count() {
+        return Drained::all(scene, false);
+    }
+    let elapsed = draft.elapsed(scene, "api-for-drain");
+    let limit = scene.limit(scene.config.shutdown.api_wait);
+    let evidence = scene.api_evidence();
+    if elapsed < limit {
+        draft.wait(WaitReason::ApiReady { evidence }, elapsed, Some(limit));
+        return Drained::none();
+    }
+    if scene.effective.is_override() {
+        skipped(draft, "cordon and drain", format!("the API did not answer for {} s", limit.as_secs()));
+        return Drained::all(scene, true);
+    }
+    draft.blockers.push(Blocker::DrainUnknown { evidence });
+    Drained { nodes: quiet, is_all: false, is_skipped: false }
+}
+
+pub(super) fn skips_drain(scene: &Scene<'_>) -> Option<&'static str> {
+    if !scene.effective.is_override() && scene.options().skip_drain {
+        Some("--skip-drain")
+    } else if scene.is_emergency() && scene.config.shutdown.emergency_skip_drain {
+        Some("shutdown.emergency_skip_drain")
+    } else {
+        None
+    }
+}
+
+/// No node stops before the volumes of the whole cluster are detached or the limit has passed.
+pub(super) fn detach(scene: &Scene<'_>, draft: &mut Draft, drained: &Drained) -> bool {
+    let limit = scene.config.reconcile.api_max_age;
+    let attached = scene.snapshot.api.attachments.fresh(scene.now, limit).map(|all| {
+        all.iter()
+            .filter(|one| one.is_attached && scene.config.nodes.get(&one.node).is_some_and(|node| node.is_managed))
+            .filter(|one| scene.host_state(&one.node) != HostState::Off)
+            .filter(|one| {
+                !one.namespace.as_ref().is_some_and(|it| scene.config.shutdown.drain_exclude_namespaces.contains(it))
+            })
+            .count()
+    });
+    if scene.episode.phases.contains_key(&Phase::StopServers) {
+        return true;
+    }
+    if drained.is_all && attached == Some(0) {
+        draft.volumes_detached = true;
+    }
+    match attached {
+        Some(0) => return true,
+        None => return drained.is_all,
+        Some(_) if drained.is_skipped => return true,
+        Some(_) if !drained.is_all => return false,
+        Some(_) => {}
+    }
+    draft.phases.insert(Phase::Detach);
+    let volumes = attached.unwrap_or_default();
+    let elapsed = scene.phase_age(Phase::Detach).unwrap_or_default();
+    let limit = scene.limit(scene.config.shutdown.detach_timeout);
+    if elapsed < limit {
+        draft.wait(WaitReason::Detached { volumes }, elapsed, Some(limit));
+        return false;
+    }
+    skipped(draft, &format!("waiting for {volumes} volumes"), format!("not detached after {} s", limit.as_secs()));
+    true
+}

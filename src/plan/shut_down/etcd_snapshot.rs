@@ -1,0 +1,109 @@
+//! The etcd snapshot: taken while there is quorum, once everything that writes has stopped.
+//!
+//! Pure.
+
+use super::{is_unit_alive, skipped};
+use crate::ledger::Phase;
+use crate::model::NodeName;
+use crate::plan::blocker::{Blocker, WaitReason};
+use crate::plan::scene::{Draft, Scene};
+use crate::plan::step::Step;
+use crate::snapshot::Datastore;
+
+/// Takes an etcd snapshot while quorum exists, once everything that writes has stopped.
+pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> bool {
+    if scene.episode.phases.contains_key(&Phase::StopServers) || !needs_snapshot(scene, draft) {
+        return true;
+    }
+    let prefix = format!("hecate-{}", scene.episode.run);
+    let servers: Vec<&NodeName> = scene.config.control_planes().map(|(name, _)| name).collect();
+    let exists = servers.iter().filter_map(|name| scene.host(name)?.etcd_snapshots.as_ref());
+    if exists.flatten().any(|name| name.starts_with(&prefix)) {
+        return true;
+    }
+    let is_unlisted = |name: &&&NodeName| {
+        is_unit_alive(scene, name) && scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none())
+    };
+    let unlisted = servers.iter().find(is_unlisted).map(|name| (*name).clone());
+    let Some(node) = snapshot_node(scene, &servers) else {
+        let what = "the etcd snapshot";
+        if scene.effective.is_override() || servers.iter().all(|name| !is_unit_alive(scene, name)) {
+            skipped(draft, what, "no server runs".to_owned());
+            return true;
+        }
+        draft.blockers.push(Blocker::EtcdSnapshotMissing { node: None, evidence: "no healthy server".to_owned() });
+        return false;
+    };
+    let step = Step::SaveEtcdSnapshot { node: node.clone(), run: scene.episode.run.clone() };
+    let limit = scene.limit(scene.config.shutdown.etcd_snapshot_timeout);
+    if !is_gated {
+        draft.later(step);
+        return false;
+    }
+    draft.phases.insert(Phase::EtcdSnapshot);
+    let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
+    if elapsed < limit {
+        if let Some(name) = unlisted {
+            // One may exist already, made before a restart of hecate: none is taken before the lists are known.
+            let of = format!("the etcd snapshots on {name}");
+            draft.wait(WaitReason::FirstObservation { of }, elapsed, Some(limit));
+            draft.later(step);
+            return false;
+        }
+        draft.wait(WaitReason::EtcdSnapshot { node: node.clone() }, elapsed, Some(limit));
+        if scene.host(&node).is_some_and(|host| host.is_saving_etcd_snapshot) {
+            draft.keep(step, limit, "the datastore is saved while it has quorum");
+        } else {
+            draft.want(step, limit.saturating_sub(elapsed), "the datastore is saved while it has quorum");
+        }
+        return false;
+    }
+    let evidence = format!("none after {} s", limit.as_secs());
+    if scene.effective.is_override() {
+        skipped(draft, "the etcd snapshot", evidence);
+        return true;
+    }
+    draft.blockers.push(Blocker::EtcdSnapshotMissing { node: Some(node), evidence });
+    false
+}
+
+pub(super) fn needs_snapshot(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+    if !scene.effective.is_override() && scene.options().skip_etcd_snapshot {
+        skipped(draft, "the etcd snapshot", "--skip-etcd-snapshot".to_owned());
+        return false;
+    }
+    if scene.is_emergency() && scene.config.shutdown.emergency_skip_etcd_snapshot {
+        skipped(draft, "the etcd snapshot", "shutdown.emergency_skip_etcd_snapshot".to_owned());
+        return false;
+    }
+    let mut other = None;
+    for (name, _) in scene.config.control_planes() {
+        match scene.host(name).and_then(|host| host.datastore) {
+            Some(Datastore::Sqlite) => other = Some("SQLite has no etcd snapshot"),
+            Some(Datastore::External) => other = Some("the datastore is outside of k3s"),
+            Some(Datastore::Etcd) | None => {}
+        }
+    }
+    if let Some(because) = other {
+        skipped(draft, "the etcd snapshot", because.to_owned());
+    }
+    other.is_none()
+}
+
+/// Where the snapshot is taken: `etcd_restore_control_plane` when it is healthy, else the leader, else any that runs.
+pub(super) fn snapshot_node(scene: &Scene<'_>, servers: &[&NodeName]) -> Option<NodeName> {
+    let is_healthy = |name: &&&NodeName| {
+        is_unit_alive(scene, name)
+            && scene.host(name).is_some_and(|host| host.etcd.is_none_or(|member| member.is_healthy))
+    };
+    let preferred = scene.config.startup.etcd_restore_control_plane.as_ref();
+    let is_leader =
+        |name: &&&NodeName| scene.host(name).and_then(|host| host.etcd).is_some_and(|member| member.is_leader);
+    let healthy: Vec<&&NodeName> = servers.iter().filter(is_healthy).collect();
+    healthy
+        .iter()
+        .find(|name| Some(***name) == preferred)
+        .or_else(|| healthy.iter().find(|name| is_leader(name)))
+        .or_else(|| healthy.first())
+        .map(|name| (**name).clone())
+}

@@ -1,0 +1,125 @@
+//! Ending what outlives a stopped unit, and powering hosts off.
+//!
+//! Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::ledger::Phase;
+use crate::model::{NodeName, Role};
+use crate::plan::blocker::{WaitReason, Warning};
+use crate::plan::scene::{Draft, Scene};
+use crate::plan::step::Step;
+use crate::snapshot::UnitState;
+use crate::status::HostState;
+
+/// How long ending containers may take: `k3s-killall.sh` ends and unmounts, it waits for nothing.
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(60);
+/// How long telling a host to power off may take; systemctl answers at once.
+pub(super) const POWER_OFF_LIMIT: Duration = Duration::from_secs(20);
+/// Ends the containers that outlive a stopped unit: only once volumes are detached and where sudo allows it.
+pub(super) fn kill_containers(scene: &Scene<'_>, draft: &mut Draft, is_drained: bool) {
+    for (name, _) in scene.nodes() {
+        let Some(host) = scene.host(name) else { continue };
+        if host.containers == 0 || scene.unit(name) != Some(UnitState::Stopped) {
+            continue;
+        }
+        let step = Step::KillContainers { node: name.clone(), machine_id: scene.ledger.machine_ids.get(name).cloned() };
+        let is_detached = scene.episode.volumes_detached || draft.volumes_detached;
+        if scene.was_killed_in_vain(name) {
+            draft.remember(&step);
+        }
+        if may_kill(scene, name) && is_detached && is_drained {
+            draft.want(step, KILL_LIMIT, "containers outlive a stopped k3s");
+        } else if may_kill(scene, name) && !is_drained {
+            draft.later(step);
+        } else {
+            draft.warnings.push(Warning::ContainersLeft { node: name.clone(), count: host.containers });
+        }
+    }
+}
+
+pub(super) fn may_kill(scene: &Scene<'_>, name: &NodeName) -> bool {
+    scene.config.shutdown.killall
+        && !scene.is_emergency()
+        && scene.host(name).is_some_and(|host| host.killall_allowed)
+        && !scene.was_killed_in_vain(name)
+}
+
+/// Powers hosts off: workers, control planes, last the host hecate runs on. Nothing is powered off before everything
+/// that needs the API is done: until then returning mains cost nothing.
+pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSet<NodeName>, has_begun: bool) {
+    let own = scene.config.own_host.node.as_ref();
+    let mut workers_told = true;
+    let mut all_off = true;
+    for role in [Role::Worker, Role::ControlPlane] {
+        let gate = has_begun && (role == Role::Worker || workers_told);
+        for (name, node) in scene.nodes().filter(|(name, node)| node.role == role && Some(*name) != own) {
+            if !node.power_off {
+                continue;
+            }
+            let (is_told, is_off) = power_off_node(scene, draft, name, given_up.contains(name), gate);
+            workers_told &= is_told || role == Role::ControlPlane;
+            all_off &= is_off;
+        }
+    }
+    if !scene.config.own_host.power_off {
+        return;
+    }
+    let own_is_stopped = own.is_none_or(|own| {
+        given_up.contains(own) || matches!(scene.unit(own), Some(UnitState::Stopped | UnitState::NotFound))
+    });
+    let step = Step::PowerOffOwnHost { path: scene.effective.path() };
+    if all_off && own_is_stopped && has_begun {
+        draft.phases.insert(Phase::PowerOff);
+        draft.want(step, POWER_OFF_LIMIT, "the host that watches goes last");
+    } else {
+        draft.later(step);
+    }
+}
+
+/// Powers one host off; says whether it was told, and whether it counts as off.
+pub(super) fn power_off_node(
+    scene: &Scene<'_>,
+    draft: &mut Draft,
+    name: &NodeName,
+    is_given_up: bool,
+    is_gated: bool,
+) -> (bool, bool) {
+    let state = scene.host_state(name);
+    if state == HostState::Off {
+        return (true, true);
+    }
+    let host = scene.host(name);
+    let step = Step::PowerOff {
+        node: name.clone(),
+        machine_id: scene.ledger.machine_ids.get(name).cloned(),
+        boot_id: host.map(|host| host.boot_id.clone()),
+        path: scene.effective.path(),
+    };
+    if let Some(told) = scene.ledger.powered_off.get(name) {
+        let elapsed = told.told.age(scene.now);
+        let limit = scene.config.shutdown.off_confirm;
+        draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
+        if state == HostState::Up && scene.host_settled(name) {
+            // The same boot still answers: hecate ended between its mark and the act, or the command failed.
+            draft.want(step, POWER_OFF_LIMIT, "the cluster is to be dark");
+            let is_late = elapsed >= scene.limit(limit) && scene.is_emergency();
+            return (is_late, is_late);
+        }
+        return (true, state != HostState::Up && scene.is_emergency());
+    }
+    if state != HostState::Up {
+        let is_passed = is_given_up || scene.config.is_ignored(name);
+        return (is_passed, is_passed);
+    }
+    let is_stopped = matches!(scene.unit(name), Some(UnitState::Stopped | UnitState::NotFound));
+    let has_containers = host.is_some_and(|host| host.containers > 0) && may_kill(scene, name);
+    let waits_for_containers = has_containers && (scene.episode.volumes_detached || draft.volumes_detached);
+    if is_gated && (is_stopped || is_given_up) && !waits_for_containers {
+        draft.want(step, POWER_OFF_LIMIT, "the cluster is to be dark");
+    } else {
+        draft.later(step);
+    }
+    (false, false)
+}

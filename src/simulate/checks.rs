@@ -1,0 +1,65 @@
+//! What must hold on every tick.
+//!
+//! Pure. Checks know the world, not hecate's rules: they see what a step would destroy.
+
+#![deny(clippy::disallowed_methods)]
+
+use serde::Serialize;
+
+use super::Simulation;
+use crate::model::{ClusterState, Path};
+use crate::plan::step::Step;
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// Which rule.
+    pub rule: &'static str,
+    /// What broke it.
+    pub evidence: String,
+}
+
+/// Checks the last pass and the world after it.
+pub fn check(simulation: &Simulation) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let world = &simulation.world;
+    let mut broken = |rule, evidence: String| findings.push(Finding { rule, evidence });
+    for (name, host) in &world.hosts {
+        if host.hard_cuts > 0 {
+            broken("dark before the battery ends", format!("{name} lost power while it ran"));
+        }
+    }
+    let Some(decision) = simulation.last.as_ref().filter(|_| world.own_is_on) else { return findings };
+    let is_mains = world.upses.values().all(|battery| battery.mains);
+    let is_wished = simulation.declared.spec.state != ClusterState::Running;
+    for planned in &decision.plan.start {
+        let step = &planned.step;
+        if step.is_disruptive() && !is_wished && is_mains && !decision.effective.is_override() {
+            broken("nothing is shut down on healthy mains without a wish", step.to_string());
+        }
+        match step {
+            Step::PowerOff { node, path: Path::Graceful, .. } if world.has_workload(node) => {
+                broken("no power-off of an undrained node on the graceful path", step.to_string());
+            }
+            Step::StartUnit { .. }
+                if !world.upses.is_empty() && world.upses.values().all(|it| !it.mains && it.answers) =>
+            {
+                broken("nothing starts on battery", step.to_string());
+            }
+            Step::StopUnit { .. } if decision.effective.state() == ClusterState::Running => {
+                broken("quorum is kept while running is obeyed", step.to_string());
+            }
+            Step::StartUnit { .. }
+            | Step::StopUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::SaveEtcdSnapshot { .. }
+            | Step::PowerOff { .. }
+            | Step::PowerOffOwnHost { .. } => {}
+        }
+    }
+    findings
+}

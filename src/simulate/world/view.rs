@@ -1,0 +1,140 @@
+//! What observers would see of the world.
+//!
+//! Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Host, World};
+use crate::config::Config;
+use crate::model::{BootId, FailureKind, MachineId, NodeName, Reading, Role, Unit, UpsName};
+use crate::snapshot::{
+    ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState, UpsReading,
+    UpsStatus,
+};
+
+impl World {
+    /// What observers would see now.
+    pub fn observe(&self, config: &Config) -> Snapshot {
+        Snapshot {
+            upses: self.upses.keys().map(|name| (name.clone(), self.observe_ups(config, name))).collect(),
+            hosts: config.managed().map(|(name, _)| (name.clone(), self.observe_host(name))).collect(),
+            api: self.observe_api(config),
+        }
+    }
+
+    fn observe_ups(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
+        let battery = &self.upses[name];
+        let poll = config.ups_policy.poll.as_secs().max(1);
+        let began = Duration::from_secs(self.time.as_secs() / poll * poll);
+        if !battery.answers {
+            return Reading::unknown(FailureKind::Unreachable, "connection refused", began);
+        }
+        let load = self.load(name);
+        let mut text = match (battery.mains, battery.holds < battery.capacity) {
+            (true, true) => "OL CHRG".to_owned(),
+            (true, false) => "OL".to_owned(),
+            (false, _) => "OB DISCHRG".to_owned(),
+        };
+        for word in &battery.extra_words {
+            text.push(' ');
+            text.push_str(word);
+        }
+        let reading = UpsReading {
+            status: UpsStatus::parse(&text),
+            charge_percent: Some((battery.holds / battery.capacity * 100.0).round()),
+            runtime: Some(Duration::from_secs_f64((battery.holds / load.max(0.01)).round())),
+            load_percent: Some((load * 100.0).round()),
+            driver_interval: Some(Duration::from_secs(2)),
+            model: Some("built-in".to_owned()),
+        };
+        Reading::known(reading, began)
+    }
+
+    fn observe_host(&self, name: &NodeName) -> Reading<HostReading> {
+        let host = &self.hosts[name];
+        if !host.is_on || !host.is_reachable {
+            return Reading::unknown(FailureKind::TimedOut, "connection timed out", self.time);
+        }
+        let (k3s, k3s_agent) = match host.role.unit() {
+            Unit::K3s => (host.unit, UnitState::NotFound),
+            Unit::K3sAgent => (UnitState::NotFound, host.unit),
+        };
+        let is_server = host.role == Role::ControlPlane;
+        let leader = self
+            .hosts
+            .iter()
+            .find(|(_, host)| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running)
+            .map(|(name, _)| name);
+        let runs_etcd = is_server && matches!(host.unit, UnitState::Running);
+        let pods = self.pods.iter().filter(|pod| pod.node.as_ref() == Some(name)).count();
+        Reading::known(
+            HostReading {
+                machine_id: MachineId::new(format!("machine-{name}")),
+                boot_id: BootId::new(format!("{name}-{}", host.boot)),
+                k3s,
+                k3s_agent,
+                containers: host.system_containers + u32::try_from(pods).unwrap_or(u32::MAX),
+                killall_allowed: true,
+                datastore: is_server.then_some(Datastore::Etcd),
+                etcd: runs_etcd.then(|| EtcdMember {
+                    is_healthy: self.has_quorum(),
+                    is_leader: self.has_quorum() && leader == Some(name),
+                }),
+                etcd_snapshots: is_server.then(|| self.etcd_snapshots.get(name).cloned().unwrap_or_default()),
+                is_saving_etcd_snapshot: false,
+                is_time_synced: Some(true),
+            },
+            self.time,
+        )
+    }
+
+    fn observe_api(&self, config: &Config) -> ApiSnapshot {
+        let server = |host: &Host| {
+            if host.is_on && host.is_reachable && host.unit == UnitState::Running {
+                let failed = if self.has_quorum() { BTreeSet::new() } else { BTreeSet::from(["etcd".to_owned()]) };
+                Reading::known(ApiServer { is_ready: self.has_quorum(), failed_checks: failed }, self.time)
+            } else {
+                Reading::unknown(FailureKind::Unreachable, "connection refused", self.time)
+            }
+        };
+        let servers = self.hosts.iter().filter(|(_, host)| host.role == Role::ControlPlane);
+        let servers = servers.map(|(name, host)| (name.clone(), server(host))).collect();
+        let unknown = || (FailureKind::Unreachable, "no API server is ready");
+        if !self.has_quorum() {
+            let (kind, why) = unknown();
+            return ApiSnapshot {
+                servers,
+                nodes: Reading::unknown(kind, why, self.time),
+                pods: Reading::unknown(kind, why, self.time),
+                attachments: Reading::unknown(kind, why, self.time),
+            };
+        }
+        let mut pods: BTreeMap<NodeName, Vec<PodObject>> = BTreeMap::new();
+        for pod in &self.pods {
+            if let Some(node) = &pod.node {
+                pods.entry(node.clone()).or_default().push(pod.object.clone());
+            }
+        }
+        let nodes = config.nodes.keys().filter_map(|name| Some((name.clone(), self.object(name)?))).collect();
+        ApiSnapshot {
+            servers,
+            nodes: Reading::known(Arc::new(nodes), self.time),
+            pods: Reading::known(Arc::new(pods), self.time),
+            attachments: Reading::known(Arc::new(Vec::new()), self.time),
+        }
+    }
+
+    fn object(&self, name: &NodeName) -> Option<NodeObject> {
+        let object = self.objects.get(name)?;
+        Some(NodeObject {
+            is_ready: true,
+            lease_changed: object.lease_changed,
+            boot_id: Some(BootId::new(format!("{name}-{}", object.boot))),
+            machine_id: Some(MachineId::new(format!("machine-{name}"))),
+            is_cordoned: object.is_cordoned,
+            cordoned_by: object.cordoned_by.clone(),
+        })
+    }
+}

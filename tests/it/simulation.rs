@@ -1,0 +1,339 @@
+//! Whole outages and wishes in the built-in world: the rules of both directions as a cluster would feel them.
+
+use std::time::Duration;
+
+use hecate::config::{Config, Drift, UpsPath};
+use hecate::desired::{Held, Hold, Options, Spec};
+use hecate::model::{ClusterState, NodeName};
+use hecate::plan::blocker::{Blocker, WaitReason, Warning};
+use hecate::plan::step::Step;
+use hecate::simulate::Simulation;
+use hecate::simulate::blueprint;
+use hecate::simulate::checks::check;
+use hecate::simulate::outage::{Outage, power_cut};
+use hecate::simulate::story::StoryKind;
+use hecate::simulate::world::World;
+use hecate::snapshot::UnitState;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn start_of_time() -> jiff::Timestamp {
+    "2026-11-22T02:00:00Z".parse().expect("a timestamp")
+}
+
+/// A converged cluster of three servers and two workers.
+fn converged(change: impl FnOnce(&mut Config)) -> Simulation {
+    let mut config = blueprint::config(3, 2).expect("the blueprint is a cluster");
+    config.reconcile.drift_grace = MINUTE;
+    config.startup.ups_unknown_grace = Some(10 * MINUTE);
+    change(&mut config);
+    let world = World::running(&config, 20 * MINUTE, 6);
+    let mut simulation = Simulation::new(config, world, start_of_time());
+    assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged), "a running cluster converges");
+    simulation
+}
+
+fn wish(simulation: &mut Simulation, state: ClusterState) {
+    wish_with(simulation, state, Options::default());
+}
+
+fn wish_with(simulation: &mut Simulation, state: ClusterState, options: Options) {
+    simulation.declared.spec = Spec {
+        state,
+        reason: "maintenance".to_owned(),
+        set_by: "root@test".to_owned(),
+        set_at: simulation.now().wall,
+        options,
+    };
+}
+
+/// Plays until the last pass found everything as desired for the wish, checking every tick.
+fn converges(simulation: &mut Simulation, limit: Duration) {
+    simulation.tick();
+    let end = simulation.world.time + limit;
+    while simulation.world.time < end {
+        simulation.tick();
+        assert_eq!(check(simulation), vec![], "{}", told(simulation));
+        if simulation.is_converged() {
+            return;
+        }
+    }
+    panic!("did not converge:\n{}", told(simulation));
+}
+
+fn told(simulation: &Simulation) -> String {
+    simulation.story.lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn cut_mains(simulation: &mut Simulation) {
+    for battery in simulation.world.upses.values_mut() {
+        battery.mains = false;
+    }
+}
+
+fn mains_back(simulation: &mut Simulation) {
+    let names: Vec<_> = simulation.world.upses.keys().cloned().collect();
+    names.iter().for_each(|name| simulation.world.mains_back(name));
+}
+
+fn count(simulation: &Simulation, text: &str) -> usize {
+    simulation.story.lines.iter().filter(|line| line.kind == StoryKind::Start && line.text.starts_with(text)).count()
+}
+
+fn blockers(simulation: &Simulation) -> Vec<Blocker> {
+    simulation.last.as_ref().map(|decision| decision.plan.blockers.clone()).unwrap_or_default()
+}
+
+fn node(name: &str) -> NodeName {
+    NodeName::from(name)
+}
+
+#[test]
+fn an_outage_ends_dark_in_time_and_running_again_without_a_hand() {
+    for ups_path in [UpsPath::Emergency, UpsPath::Auto] {
+        let mut config = blueprint::config(3, 2).expect("the blueprint is a cluster");
+        config.shutdown.ups_path = ups_path;
+        let report = power_cut(&config, &Outage::default(), start_of_time());
+        assert_eq!(report.findings, vec![], "{ups_path:?}");
+        assert!(report.dark_after.is_some(), "{ups_path:?}: dark before the batteries end");
+        assert!(report.running_after.is_some(), "{ups_path:?}: running again");
+    }
+}
+
+#[test]
+fn the_same_input_gives_the_same_story() {
+    let play = || {
+        power_cut(&blueprint::config(3, 2).expect("the blueprint is a cluster"), &Outage::default(), start_of_time())
+    };
+    assert_eq!(play(), play());
+}
+
+#[test]
+fn an_outage_shorter_than_the_battery_stops_nothing() {
+    let mut simulation = converged(|_| {});
+    cut_mains(&mut simulation);
+    simulation.run_until(5 * MINUTE, |_| false);
+    mains_back(&mut simulation);
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, ""), 0, "{}", told(&simulation));
+    assert!(simulation.is_converged());
+}
+
+#[test]
+fn drained_off_snapshots_once_and_comes_back_with_a_foreign_cordon_kept() {
+    let mut simulation = converged(|_| {});
+    let foreign = node("worker-2");
+    simulation.world.objects.get_mut(&foreign).expect("it is there").is_cordoned = true;
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    assert_eq!(count(&simulation, "save etcd snapshot"), 1, "{}", told(&simulation));
+    assert_eq!(count(&simulation, "power off"), 0);
+    assert!(simulation.world.hosts.values().all(|host| host.is_on && host.unit == UnitState::Stopped));
+    wish(&mut simulation, ClusterState::Running);
+    converges(&mut simulation, 15 * MINUTE);
+    for (name, object) in &simulation.world.objects {
+        assert_eq!(object.is_cordoned, *name == foreign, "{name}");
+    }
+    let warnings = &simulation.last.as_ref().expect("a pass was made").plan.warnings;
+    assert!(warnings.contains(&Warning::CordonedByOther { node: foreign }));
+}
+
+#[test]
+fn mains_back_in_the_middle_of_a_drain_power_nothing_off() {
+    let mut simulation = converged(|config| config.shutdown.ups_path = UpsPath::Auto);
+    for pod in &mut simulation.world.pods {
+        pod.stops_in = Duration::from_secs(120);
+    }
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(20 * MINUTE, |it| count(it, "drain") > 0), "{}", told(&simulation));
+    mains_back(&mut simulation);
+    simulation.run_until(2 * MINUTE, |_| false);
+    converges(&mut simulation, 15 * MINUTE);
+    assert_eq!(count(&simulation, "power off"), 0, "{}", told(&simulation));
+    assert_eq!(count(&simulation, "stop"), 0, "{}", told(&simulation));
+    assert!(simulation.world.objects.values().all(|object| !object.is_cordoned));
+}
+
+#[test]
+fn a_declared_power_off_is_carried_out_once() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    assert!(simulation.world.is_dark());
+    simulation.run_until(MINUTE, |_| false);
+    simulation.world.press_own_button();
+    simulation.run_until(20 * MINUTE, |_| false);
+    assert!(simulation.world.own_is_on, "it stays up:\n{}", told(&simulation));
+    assert!(simulation.world.is_dark(), "nothing is started");
+    assert_eq!(blockers(&simulation), vec![Blocker::AlreadyFulfilled { state: ClusterState::Poweroff }]);
+    assert!(blockers(&simulation)[0].hint().expect("it says what to type").contains("set-desired running"));
+}
+
+#[test]
+fn a_stopped_unit_is_started_after_the_drift_grace_only() {
+    let mut simulation = converged(|_| {});
+    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").unit = UnitState::Stopped;
+    simulation.run_until(Duration::from_secs(30), |_| false);
+    assert_eq!(count(&simulation, "start"), 0, "within the grace it is left alone");
+    assert!(simulation.run_until(2 * MINUTE, |it| count(it, "start k3s-agent on worker-1") == 1));
+    converges(&mut simulation, 5 * MINUTE);
+}
+
+#[test]
+fn drift_is_only_shown_where_that_is_configured() {
+    let mut simulation = converged(|config| config.reconcile.drift = Drift::Report);
+    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").unit = UnitState::Stopped;
+    simulation.run_until(10 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "start"), 0);
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| matches!(warning, Warning::Drift { node, .. } if node.as_str() == "worker-1"))
+    );
+}
+
+#[test]
+fn a_paused_node_is_left_alone_and_shown() {
+    let mut simulation = converged(|_| {});
+    simulation.declared.holds.push(Hold {
+        what: Held::Node(node("worker-1")),
+        reason: "new disk".to_owned(),
+        set_by: "root@test".to_owned(),
+        set_at: simulation.now().wall,
+        expires_at: simulation.now().wall + jiff::SignedDuration::from_mins(30),
+    });
+    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").unit = UnitState::Stopped;
+    simulation.run_until(20 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "start"), 0, "{}", told(&simulation));
+    assert!(matches!(&blockers(&simulation)[..], [Blocker::NodePaused { .. }]), "{:?}", blockers(&simulation));
+    assert!(simulation.run_until(15 * MINUTE, |it| count(it, "start k3s-agent on worker-1") == 1), "the pause ends");
+}
+
+#[test]
+fn nothing_is_started_on_battery_unless_it_is_allowed() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    cut_mains(&mut simulation);
+    simulation.run_until(Duration::from_secs(10), |_| false);
+    wish(&mut simulation, ClusterState::Running);
+    simulation.run_until(MINUTE, |_| false);
+    assert_eq!(count(&simulation, "start"), 0, "{}", told(&simulation));
+    assert!(blockers(&simulation).iter().any(|blocker| matches!(blocker, Blocker::OnBattery { .. })));
+    wish_with(&mut simulation, ClusterState::Running, Options { allow_on_battery: true, ..Options::default() });
+    assert!(simulation.run_until(MINUTE, |it| count(it, "start k3s on") == 3), "{}", told(&simulation));
+}
+
+#[test]
+fn a_pod_that_nobody_may_disrupt_does_not_keep_the_cluster_up() {
+    let mut simulation = converged(|_| {});
+    simulation.world.pods[0].is_protected = true;
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+}
+
+#[test]
+fn a_dead_host_delays_a_declared_shutdown_only_up_to_its_limit() {
+    let mut simulation = converged(|_| {});
+    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").is_reachable = false;
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    assert!(
+        simulation
+            .world
+            .hosts
+            .iter()
+            .all(|(name, host)| { host.unit == UnitState::Stopped || name.as_str() == "worker-1" })
+    );
+}
+
+#[test]
+fn a_silent_ups_holds_a_start_by_name_but_not_for_ever() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.world.upses.values_mut().for_each(|battery| battery.answers = false);
+    simulation.restart_hecate();
+    wish(&mut simulation, ClusterState::Running);
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "start"), 0);
+    assert!(matches!(&blockers(&simulation)[..], [Blocker::UpsUnknown { starts_in: Some(_), .. }]));
+    converges(&mut simulation, 15 * MINUTE);
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    assert!(plan.warnings.iter().any(|warning| matches!(warning, Warning::PowerUnguarded { .. })));
+}
+
+#[test]
+fn a_ups_that_falls_silent_while_on_battery_is_critical() {
+    let mut simulation = converged(|_| {});
+    cut_mains(&mut simulation);
+    simulation.run_until(MINUTE, |_| false);
+    simulation.world.upses.values_mut().for_each(|battery| battery.answers = false);
+    assert!(simulation.run_until(5 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+}
+
+#[test]
+fn killing_hecate_at_any_tick_of_an_outage_changes_nothing_that_matters() {
+    for tick in 0..70 {
+        let mut simulation = converged(|config| config.shutdown.ups_path = UpsPath::Auto);
+        cut_mains(&mut simulation);
+        assert!(simulation.run_until(20 * MINUTE, |it| !it.declared.overrides.is_empty()));
+        let is_over = simulation.run_until(Duration::from_secs(tick), |it| !it.world.own_is_on);
+        if !is_over {
+            simulation.restart_hecate();
+        }
+        while simulation.world.own_is_on {
+            simulation.tick();
+            assert_eq!(check(&simulation), vec![], "killed {tick} s after the trigger:\n{}", told(&simulation));
+            assert!(
+                simulation.world.upses.values().all(|it| it.holds > 0.0),
+                "killed after {tick} s:\n{}",
+                told(&simulation)
+            );
+        }
+        assert!(simulation.world.is_dark(), "killed {tick} s after the trigger:\n{}", told(&simulation));
+        assert!(count(&simulation, "save etcd snapshot") <= 2);
+        let snapshots: usize = simulation.world.etcd_snapshots.values().map(std::collections::BTreeSet::len).sum();
+        assert_eq!(snapshots, 1, "killed {tick} s after the trigger:\n{}", told(&simulation));
+        simulation.world.pace.recharge = 10 * MINUTE;
+        mains_back(&mut simulation);
+        let is_up = simulation.run_until(Duration::from_secs(6 * 3600), |it| {
+            it.world.own_is_on && it.is_converged() && it.world.has_quorum()
+        });
+        assert!(is_up, "killed {tick} s after the trigger:\n{}", told(&simulation));
+    }
+}
+
+#[test]
+fn a_full_disk_delays_no_shutdown_on_battery() {
+    let mut simulation = converged(|_| {});
+    simulation.disk_works = false;
+    cut_mains(&mut simulation);
+    while simulation.world.own_is_on {
+        simulation.tick();
+        assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+    }
+    assert!(simulation.world.is_dark(), "{}", told(&simulation));
+}
+
+#[test]
+fn without_a_disk_a_wish_is_not_begun_to_be_carried_out() {
+    let mut simulation = converged(|_| {});
+    simulation.disk_works = false;
+    wish(&mut simulation, ClusterState::Poweroff);
+    simulation.run_until(10 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, ""), 0, "{}", told(&simulation));
+}
+
+#[test]
+fn a_plan_says_first_what_it_waits_for() {
+    let mut simulation = converged(|_| {});
+    simulation.world.pods.iter_mut().for_each(|pod| pod.stops_in = Duration::from_secs(25));
+    wish(&mut simulation, ClusterState::DrainedOff);
+    simulation.run_until(Duration::from_secs(10), |_| false);
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    assert!(plan.waits.iter().any(|wait| matches!(wait.reason, WaitReason::Drained { .. })));
+    assert!(plan.running.iter().all(|step| matches!(step, Step::Drain { .. })));
+    assert!(plan.forecast.iter().any(|step| matches!(step, Step::SaveEtcdSnapshot { .. })));
+}
