@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::desired::Spec;
-use crate::model::NodeName;
 use crate::serve::Metrics;
 use crate::status::Status;
 use crate::store::{ActorLock, Store};
@@ -55,10 +54,5 @@ pub async fn run_daemon(_given: Loop, _stop: watch::Receiver<bool>) -> Result<()
 
 /// The same for a command in the foreground.
 pub async fn run_foreground(_given: Loop, _stop: watch::Receiver<bool>) -> Result<(), ReconcileError> {
-    Err(ReconcileError::NotBuilt)
-}
-
-/// Learns a node's host key and machine id anew; says what was learned.
-pub async fn enroll(_config: &Config, _node: &NodeName) -> Result<String, ReconcileError> {
     Err(ReconcileError::NotBuilt)
 }

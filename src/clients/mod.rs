@@ -1,5 +1,7 @@
-//! Thin typed wires: observers read and actors write through them.
+//! Thin typed wires to the outside: they ask and answer, and judge nothing.
 //!
-//! A wire carries and never judges: it knows no rule and no configuration beyond its own address.
+//! `observe/` reads and `act/` writes through them; a wire knows no rule and no configuration beyond its own address.
 
 pub mod kubernetes;
+pub mod nut;
+pub mod ssh;

@@ -1,5 +1,70 @@
-//! What hecate sees: each source with its own cadence and deadline; none ever fails the others.
+//! What hecate sees: every source with its own cadence, deadline and age.
 //!
-//! An observer changes nothing, and what it could not see is a reading with its reason, never an error.
+//! Each source has tasks of its own that write readings; taking a snapshot only copies them. So nothing that hangs ever
+//! delays a pass, and a source that fails is a reading that says why.
 
 pub mod kubernetes;
+pub mod nodes;
+pub mod ups;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use self::kubernetes::Api;
+use self::nodes::{Hosts, Interest};
+use self::ups::Upses;
+use crate::clients::ssh::Ssh;
+use crate::config::Config;
+use crate::decide::Decision;
+use crate::model::ClusterState;
+use crate::plan::step::Target;
+use crate::snapshot::Snapshot;
+
+/// All sources.
+#[derive(Debug)]
+pub struct Eyes {
+    upses: Upses,
+    hosts: Hosts,
+    api: Arc<Api>,
+}
+
+impl Eyes {
+    /// Starts watching everything; `wake` is notified when something that rules read has changed.
+    pub fn open(config: &Arc<Config>, ssh: &Ssh, wake: &Arc<Notify>) -> Self {
+        Self {
+            upses: Upses::start(config, wake),
+            hosts: Hosts::start(config, ssh, wake),
+            api: Arc::new(Api::start(config, Arc::clone(wake))),
+        }
+    }
+
+    /// The Kubernetes source, which actors share: one connection, one cache.
+    pub fn api(&self) -> Arc<Api> {
+        Arc::clone(&self.api)
+    }
+
+    /// All that was seen so far. Never waits.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { upses: self.upses.readings(), hosts: self.hosts.readings(), api: self.api.snapshot() }
+    }
+
+    /// Looks more closely while something is going on.
+    pub fn focus(&self, decision: &Decision, has_steps: bool) {
+        let is_busy = has_steps || !decision.plan.is_converged() || decision.effective.is_on_battery();
+        let wants_etcd_snapshots = decision.effective.state() != ClusterState::Running && !decision.plan.is_converged();
+        self.hosts.set_interest(Interest { is_busy, wants_etcd_snapshots });
+        self.api.set_busy(is_busy);
+    }
+
+    /// Looks at what a step has just acted on.
+    pub fn refresh(&self, target: &Target) {
+        match target {
+            Target::Node(node) => {
+                self.hosts.refresh(node);
+                self.api.refresh();
+            }
+            Target::OwnHost => {}
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The NUT network protocol (RFC 9271), as far as watching a UPS needs it: `USERNAME`, `PASSWORD`, `LOGIN`, `LIST VAR`.
+//!
+//! One kept connection. Every call has a deadline, every line and list a limit; a timeout or an answer that breaks the
+//! protocol drops the connection, because nobody can say any more which answer belongs to which question.
+//! A password is never logged, printed or put into an error.
+
+mod code;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, timeout_at};
+
+pub use self::code::ErrCode;
+use crate::model::FailureKind;
+
+/// The longest line taken from upsd, in bytes. NUT's own buffers are 1024 bytes (`LARGEBUF`).
+pub const LINE_BYTES_MAX: usize = 4096;
+
+/// The most variables taken from one UPS. The richest drivers have some 200.
+pub const VARIABLES_MAX: usize = 1000;
+
+/// Where upsd listens.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    host: String,
+    port: u16,
+    /// The address that answered last: a resolver that lives inside the cluster is gone when the power is.
+    last_good: Option<SocketAddr>,
+}
+
+impl Endpoint {
+    /// Names a upsd.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, last_good: None }
+    }
+
+    async fn connect(&mut self, deadline: Instant) -> Result<TcpStream, NutError> {
+        // Half of the time at most goes into the name, so that the remembered address still gets its chance.
+        let now = Instant::now();
+        let lookup_end = now + deadline.saturating_duration_since(now) / 2;
+        let lookup = timeout_at(lookup_end, tokio::net::lookup_host((self.host.as_str(), self.port))).await;
+        let (addresses, lookup_error) = match (lookup, self.last_good) {
+            (Ok(Ok(found)), _) => (found.collect(), None),
+            (Ok(Err(source)), None) => return Err(NutError::Resolve { upsd: self.to_string(), source }),
+            (Err(_), None) => return Err(NutError::Deadline { upsd: self.to_string(), doing: "resolve its name" }),
+            (Ok(Err(source)), Some(last)) => (vec![last], Some(source)),
+            (Err(_), Some(last)) => (vec![last], None),
+        };
+        if let Some(source) = lookup_error {
+            tracing::debug!(upsd = %self, error = %source, "upsd's name does not resolve; taking the last address");
+        }
+        self.connect_any(addresses, deadline).await
+    }
+
+    async fn connect_any(&mut self, addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, NutError> {
+        let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let count = addresses.len();
+        for (index, address) in addresses.into_iter().enumerate() {
+            // A silent first address (IPv6 without a route) must leave time for the next one.
+            let now = Instant::now();
+            let share = deadline.saturating_duration_since(now) / u32::try_from(count - index).unwrap_or(1);
+            match timeout_at(now + share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    self.last_good = Some(address);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => refusal = error,
+                Err(_) => refusal = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+            }
+        }
+        if refusal.kind() == io::ErrorKind::TimedOut {
+            return Err(NutError::Deadline { upsd: self.to_string(), doing: "connect" });
+        }
+        Err(NutError::Connect { upsd: self.to_string(), source: refusal })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A NUT user and its password.
+#[derive(Clone)]
+pub struct Credentials {
+    username: String,
+    password: String,
+}
+
+impl Credentials {
+    /// Takes a user and the text of its password file; line ends after the password do not count.
+    pub fn new(username: impl Into<String>, password_file_text: &str) -> Self {
+        Self { username: username.into(), password: password_file_text.trim_end_matches(['\r', '\n']).to_owned() }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A kept connection to one upsd.
+#[derive(Debug)]
+pub struct NutClient {
+    upsd: String,
+    /// None once a timeout or a breach of the protocol has dropped it.
+    wire: Option<Wire>,
+}
+
+#[derive(Debug)]
+struct Wire {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl NutClient {
+    /// Resolves, connects and, with credentials, logs in to watch `ups` (upsd then counts hecate among its clients).
+    ///
+    /// `limit` bounds all of it together.
+    pub async fn connect(
+        endpoint: &mut Endpoint,
+        login: Option<(&Credentials, &str)>,
+        limit: Duration,
+    ) -> Result<Self, NutError> {
+        let deadline = Instant::now() + limit;
+        let stream = endpoint.connect(deadline).await?;
+        // One short question at a time: waiting to fill a packet would only add delay.
+        if let Err(source) = stream.set_nodelay(true) {
+            return Err(NutError::Connect { upsd: endpoint.to_string(), source });
+        }
+        let (reader, writer) = stream.into_split();
+        let mut client =
+            Self { upsd: endpoint.to_string(), wire: Some(Wire { reader: BufReader::new(reader), writer }) };
+        if let Some((credentials, ups)) = login {
+            client.expect_ok("USERNAME", &credentials.username, deadline).await?;
+            client.expect_ok("PASSWORD", &credentials.password, deadline).await?;
+            client.expect_ok("LOGIN", ups, deadline).await?;
+        }
+        Ok(client)
+    }
+
+    /// Whether the connection has been dropped by a failed call.
+    pub fn is_dropped(&self) -> bool {
+        self.wire.is_none()
+    }
+
+    /// Asks for all variables of a UPS.
+    pub async fn list_vars(&mut self, ups: &str, limit: Duration) -> Result<BTreeMap<String, String>, NutError> {
+        let question = format!("LIST VAR {}\n", quote(ups, "UPS name")?);
+        self.call("list the variables", Instant::now() + limit, async |wire, upsd| {
+            wire.send(upsd, &question).await?;
+            wire.read_list(upsd, ups).await
+        })
+        .await
+    }
+
+    async fn expect_ok(&mut self, verb: &'static str, argument: &str, deadline: Instant) -> Result<(), NutError> {
+        let question = format!("{verb} {}\n", quote(argument, verb)?);
+        self.call("log in", deadline, async |wire, upsd| {
+            wire.send(upsd, &question).await?;
+            let words = wire.read_words(upsd).await?;
+            match words.first().map(String::as_str) {
+                // `OK`, or with some versions `OK Goodbye` and the like.
+                Some("OK") => Ok(()),
+                Some(_) | None => Err(protocol(upsd, format!("{verb} was not answered with OK"))),
+            }
+        })
+        .await
+    }
+
+    /// Runs one question and answer; only an `ERR` answer leaves the connection usable.
+    async fn call<T>(
+        &mut self,
+        doing: &'static str,
+        deadline: Instant,
+        exchange: impl AsyncFnOnce(&mut Wire, &str) -> Result<T, NutError>,
+    ) -> Result<T, NutError> {
+        // Taken out first: a call that is dropped half-way leaves no connection with an unread answer behind.
+        let Some(mut wire) = self.wire.take() else {
+            return Err(NutError::Dropped { upsd: self.upsd.clone() });
+        };
+        let result = match timeout_at(deadline, exchange(&mut wire, &self.upsd)).await {
+            Ok(result) => result,
+            Err(_) => Err(NutError::Deadline { upsd: self.upsd.clone(), doing }),
+        };
+        if matches!(result, Ok(_) | Err(NutError::Refused { .. })) {
+            self.wire = Some(wire);
+        }
+        result
+    }
+}
+
+impl Wire {
+    async fn send(&mut self, upsd: &str, line: &str) -> Result<(), NutError> {
+        self.writer
+            .write_all(line.as_bytes())
+            .await
+            .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })
+    }
+
+    /// Reads one line and splits it; an `ERR` becomes an error.
+    async fn read_words(&mut self, upsd: &str) -> Result<Vec<String>, NutError> {
+        let mut line = Vec::new();
+        let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        (&mut self.reader)
+            .take(limit)
+            .read_until(b'\n', &mut line)
+            .await
+            .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })?;
+        if line.last() != Some(&b'\n') {
+            if line.len() >= LINE_BYTES_MAX {
+                return Err(protocol(upsd, format!("a line is longer than {LINE_BYTES_MAX} bytes")));
+            }
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "upsd closed the connection");
+            return Err(NutError::Broken { upsd: upsd.to_owned(), source });
+        }
+        let text = String::from_utf8_lossy(&line);
+        let words = split(&text).ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))?;
+        if words.first().is_some_and(|word| word == "ERR") {
+            let code = words.get(1).map_or(ErrCode::Other(String::new()), |word| ErrCode::parse(word));
+            return Err(NutError::Refused { upsd: upsd.to_owned(), code });
+        }
+        Ok(words)
+    }
+
+    async fn read_list(&mut self, upsd: &str, ups: &str) -> Result<BTreeMap<String, String>, NutError> {
+        let begin = self.read_words(upsd).await?;
+        if begin != ["BEGIN", "LIST", "VAR", ups] {
+            return Err(protocol(upsd, "the list does not begin with BEGIN LIST VAR".to_owned()));
+        }
+        let mut variables = BTreeMap::new();
+        loop {
+            let words = self.read_words(upsd).await?;
+            match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                ["VAR", of, name, value] if of == ups => {
+                    variables.insert(name.to_owned(), value.to_owned());
+                }
+                ["END", "LIST", "VAR", of] if of == ups => return Ok(variables),
+                _ => return Err(protocol(upsd, "a line of the list is neither VAR nor END LIST".to_owned())),
+            }
+            if variables.len() > VARIABLES_MAX {
+                return Err(protocol(upsd, format!("the list has more than {VARIABLES_MAX} variables")));
+            }
+        }
+    }
+}
+
+fn protocol(upsd: &str, problem: String) -> NutError {
+    NutError::Protocol { upsd: upsd.to_owned(), problem }
+}
+
+/// Quotes one argument; `"` and `\` are escaped (NUT `docs/net-protocol.txt`). Control characters cannot be sent.
+fn quote(argument: &str, what: &'static str) -> Result<String, NutError> {
+    if argument.chars().any(char::is_control) {
+        return Err(NutError::Unsendable { what });
+    }
+    let mut quoted = String::with_capacity(argument.len() + 2);
+    quoted.push('"');
+    for character in argument.chars() {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    Ok(quoted)
+}
+
+/// Splits a line into words; `"..."` groups, `\` escapes. None where a quoted word does not end.
+fn split(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut is_quoted = false;
+    let mut characters = line.trim_end_matches(['\r', '\n']).chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => word.get_or_insert_default().push(characters.next()?),
+            '"' => {
+                is_quoted = !is_quoted;
+                word.get_or_insert_default();
+            }
+            ' ' | '\t' if !is_quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    if is_quoted {
+        return None;
+    }
+    words.extend(word);
+    Some(words)
+}
+
+/// Why a UPS could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NutError {
+    /// The name of upsd's host does not resolve.
+    #[error("resolve the name of upsd at {upsd}")]
+    Resolve {
+        /// Host and port.
+        upsd: String,
+        /// The resolver's answer.
+        source: io::Error,
+    },
+    /// No connection.
+    #[error("connect to upsd at {upsd}")]
+    Connect {
+        /// Host and port.
+        upsd: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("talk to upsd at {upsd}")]
+    Broken {
+        /// Host and port.
+        upsd: String,
+        /// How.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("{doing} of upsd at {upsd}: no answer in time")]
+    Deadline {
+        /// Host and port.
+        upsd: String,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// upsd answered `ERR`.
+    #[error("ask upsd at {upsd}: it answered ERR {code}")]
+    Refused {
+        /// Host and port.
+        upsd: String,
+        /// Its code.
+        code: ErrCode,
+    },
+    /// The answer breaks the protocol.
+    #[error("understand upsd at {upsd}: {problem}")]
+    Protocol {
+        /// Host and port.
+        upsd: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An earlier call has dropped the connection.
+    #[error("ask upsd at {upsd}: the connection was dropped")]
+    Dropped {
+        /// Host and port.
+        upsd: String,
+    },
+    /// A control character in what was to be sent. Its text is left out: it may be a password.
+    #[error("send {what} to upsd: it contains a control character")]
+    Unsendable {
+        /// What it is.
+        what: &'static str,
+    },
+}
+
+impl NutError {
+    /// The kind of failure that rules tell apart.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            NutError::Resolve { .. }
+            | NutError::Connect { .. }
+            | NutError::Broken { .. }
+            | NutError::Dropped { .. } => FailureKind::Unreachable,
+            NutError::Deadline { .. } => FailureKind::TimedOut,
+            NutError::Refused { code, .. } => code.kind(),
+            NutError::Protocol { .. } => FailureKind::Malformed,
+            NutError::Unsendable { .. } => FailureKind::Other,
+        }
+    }
+
+    /// Whether a fresh connection may help at once: upsd was started anew, or closed a connection that was idle.
+    pub fn is_stale_connection(&self) -> bool {
+        matches!(self, NutError::Broken { .. } | NutError::Dropped { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_at_blanks_outside_of_quotes() {
+        let line = r#"VAR ups ups.mfr "American \"Power\" \\ Conversion"   end"#;
+        let words = split(&format!("{line}\r\n")).unwrap();
+        assert_eq!(words, ["VAR", "ups", "ups.mfr", r#"American "Power" \ Conversion"#, "end"]);
+        assert_eq!(split("VAR ups x \"\"\n").unwrap()[3], "");
+        assert!(split("\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_quote_or_escape_without_an_end_is_no_line() {
+        assert_eq!(split("VAR ups x \"half"), None);
+        assert_eq!(split("VAR ups x half\\"), None);
+    }
+
+    #[test]
+    fn what_is_quoted_splits_back_into_itself() {
+        for text in ["plain", "two words", r#"q"u\o#t=e"#, "", "ünï"] {
+            assert_eq!(split(&quote(text, "text").unwrap()).unwrap(), [text]);
+        }
+    }
+
+    #[test]
+    fn a_line_end_cannot_be_smuggled_into_a_question() {
+        let error = quote("secret\nLOGIN ups", "PASSWORD").unwrap_err();
+        assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn credentials_never_print_their_password() {
+        let credentials = Credentials::new("monitor", "s3cret\r\n");
+        assert_eq!(credentials.password, "s3cret");
+        assert!(!format!("{credentials:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn every_code_is_read_as_itself() {
+        for (code, spelling) in ErrCode::ALL {
+            assert_eq!(ErrCode::parse(spelling), code);
+            assert_eq!(code.to_string(), spelling);
+        }
+        assert_eq!(ErrCode::parse("NEW-CODE"), ErrCode::Other("NEW-CODE".to_owned()));
+    }
+}

@@ -1,0 +1,331 @@
+//! Watches each UPS at its own cadence over a kept connection to its upsd.
+//!
+//! One task a UPS: a dead upsd delays nobody else. Debounce and every other judgement is `desired/ups_policy.rs`' work;
+//! here a value that makes no sense becomes None, and nothing is ever filled in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::clients::nut::{Credentials, Endpoint, NutClient, NutError};
+use crate::clock::boottime;
+use crate::config::{Config, Ups};
+use crate::model::{FailureKind, Reading, UpsName};
+use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
+
+/// The longest pause between two attempts to reach a upsd. Short, because on battery every second counts.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Watches all configured UPSes; dropping it ends the watching.
+#[derive(Debug)]
+pub struct Upses {
+    readings: Arc<Mutex<BTreeMap<UpsName, Reading<UpsReading>>>>,
+    /// Aborted when dropped.
+    _tasks: JoinSet<()>,
+}
+
+impl Upses {
+    /// Starts one task a UPS. `wake` is notified when a reading is worth a pass; see [`is_worth_a_pass`].
+    pub fn start(config: &Config, wake: &Arc<Notify>) -> Self {
+        Self::watch(&config.upses, config.ups_policy.poll, config.ups_policy.timeout, wake)
+    }
+
+    /// As [`Upses::start`], with the few settings it needs.
+    pub fn watch(upses: &BTreeMap<UpsName, Ups>, poll: Duration, timeout: Duration, wake: &Arc<Notify>) -> Self {
+        let not_yet = upses.keys().map(|name| (name.clone(), Reading::not_yet())).collect();
+        let readings = Arc::new(Mutex::new(not_yet));
+        let mut tasks = JoinSet::new();
+        for (name, ups) in upses {
+            let watch = Watch {
+                name: name.clone(),
+                endpoint: Endpoint::new(ups.host.clone(), ups.port),
+                ups: ups.clone(),
+                timeout,
+                client: None,
+                failures: 0,
+            };
+            let publish = Publisher { readings: Arc::clone(&readings), wake: Arc::clone(wake) };
+            tasks.spawn(watch.run(poll, publish));
+        }
+        Self { readings, _tasks: tasks }
+    }
+
+    /// The last reading of every UPS. Never waits for an answer.
+    pub fn readings(&self) -> BTreeMap<UpsName, Reading<UpsReading>> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Whether a new reading is worth a pass.
+///
+/// It is when the words or the kind of failure have changed, and always while the UPS is on battery, in forced shutdown
+/// or unreadable: the policy counts such polls. A quiet poll on mains wakes nobody.
+pub fn is_worth_a_pass(before: &Reading<UpsReading>, after: &Reading<UpsReading>) -> bool {
+    match after {
+        Reading::Unknown { .. } => true,
+        Reading::Known { value, .. } => {
+            let needs_counting = [UpsWord::Ob, UpsWord::Lb, UpsWord::Fsd].iter().any(|word| value.status.has(*word));
+            needs_counting || before.value().is_none_or(|earlier| earlier.status != value.status)
+        }
+    }
+}
+
+struct Publisher {
+    readings: Arc<Mutex<BTreeMap<UpsName, Reading<UpsReading>>>>,
+    wake: Arc<Notify>,
+}
+
+impl Publisher {
+    fn publish(&self, name: &UpsName, reading: Reading<UpsReading>) {
+        tracing::trace!(ups = %name, ?reading, "ups read");
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = readings.insert(name.clone(), reading.clone()).unwrap_or_else(Reading::not_yet);
+        drop(readings);
+        report_change(name, &before, &reading);
+        if is_worth_a_pass(&before, &reading) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// Says in the log what has changed, and nothing while it stays as it is.
+fn report_change(name: &UpsName, before: &Reading<UpsReading>, after: &Reading<UpsReading>) {
+    match (before, after) {
+        (Reading::Known { value: earlier, .. }, Reading::Known { value, .. }) if earlier.status != value.status => {
+            tracing::info!(ups = %name, from = %earlier.status, to = %value.status, "ups status changed");
+        }
+        (Reading::Unknown { .. }, Reading::Known { value, .. }) => {
+            tracing::info!(ups = %name, status = %value.status, "ups is readable");
+        }
+        (_, Reading::Unknown { why, .. }) if before.failure().is_none_or(|earlier| earlier.kind != why.kind) => {
+            tracing::warn!(ups = %name, why = %why, "ups cannot be read");
+        }
+        (_, Reading::Known { .. } | Reading::Unknown { .. }) => {}
+    }
+}
+
+struct Watch {
+    name: UpsName,
+    ups: Ups,
+    endpoint: Endpoint,
+    timeout: Duration,
+    client: Option<NutClient>,
+    failures: u32,
+}
+
+impl Watch {
+    async fn run(mut self, poll: Duration, publisher: Publisher) {
+        let mut ticks = tokio::time::interval(poll.max(Duration::from_millis(10)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let began = boottime();
+            let reading = match self.ask().await {
+                Ok(variables) => {
+                    self.failures = 0;
+                    match read(&variables) {
+                        Some(value) => Reading::known(value, began),
+                        None => {
+                            let detail = format!("{} sent no ups.status for {}", self.endpoint, self.name);
+                            Reading::unknown(FailureKind::Malformed, detail, began)
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.failures = self.failures.saturating_add(1);
+                    let kind = error.kind();
+                    let detail = describe(&error);
+                    Reading::unknown(kind, detail, began)
+                }
+            };
+            publisher.publish(&self.name, reading);
+            if let Some(pause) = backoff(poll, self.failures) {
+                ticks.reset_after(pause);
+            }
+        }
+    }
+
+    /// Asks on the kept connection; where that one has gone stale meanwhile, once more on a new one.
+    async fn ask(&mut self) -> Result<BTreeMap<String, String>, NutError> {
+        let end = Instant::now() + self.timeout;
+        if let Some(mut client) = self.client.take() {
+            match client.list_vars(&self.ups.nut_name, self.timeout).await {
+                Ok(variables) => {
+                    self.client = Some(client);
+                    return Ok(variables);
+                }
+                Err(error) if error.is_stale_connection() => {
+                    tracing::debug!(ups = %self.name, error = %describe(&error), "upsd has closed the connection");
+                }
+                Err(error) => {
+                    self.client = Some(client).filter(|client| !client.is_dropped());
+                    return Err(error);
+                }
+            }
+        }
+        let mut client = self.connect(end).await?;
+        let answer = client.list_vars(&self.ups.nut_name, end.saturating_duration_since(Instant::now())).await;
+        self.client = Some(client).filter(|client| !client.is_dropped());
+        answer
+    }
+
+    async fn connect(&mut self, end: Instant) -> Result<NutClient, NutError> {
+        let credentials = self.credentials().await;
+        let login = credentials.as_ref().map(|credentials| (credentials, self.ups.nut_name.as_str()));
+        let left = end.saturating_duration_since(Instant::now());
+        let client = NutClient::connect(&mut self.endpoint, login, left).await?;
+        tracing::debug!(ups = %self.name, upsd = %self.endpoint, "connected");
+        Ok(client)
+    }
+
+    /// Reads the password anew for each connection, so that a changed file needs no restart.
+    ///
+    /// A file that cannot be read does not stop the watching: upsd lets anybody read unless told otherwise.
+    async fn credentials(&self) -> Option<Credentials> {
+        let username = self.ups.username.clone()?;
+        let path = self.ups.password_file.clone()?;
+        let read_path = path.clone();
+        match tokio::task::spawn_blocking(move || std::fs::read_to_string(read_path)).await {
+            Ok(Ok(text)) => Some(Credentials::new(username, &text)),
+            Ok(Err(error)) => {
+                if self.failures == 0 {
+                    tracing::warn!(ups = %self.name, path = %path.display(), %error, "NUT password file cannot be read");
+                }
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row; None keeps to the cadence.
+///
+/// Never longer than the cadence or [`BACKOFF_MAX`], whichever is longer; a slow cadence is shortened after the first
+/// failures, because a upsd that restarts is back within a second or two.
+fn backoff(poll: Duration, failures: u32) -> Option<Duration> {
+    if failures == 0 {
+        return None;
+    }
+    let doubled = Duration::from_millis(500).saturating_mul(1 << (failures - 1).min(8));
+    Some(doubled.min(BACKOFF_MAX).min(poll.max(Duration::from_millis(500))))
+}
+
+/// The error and its cause, on one line.
+fn describe(error: &NutError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Makes a reading of upsd's variables; None without a status, for then nothing may be inferred.
+fn read(variables: &BTreeMap<String, String>) -> Option<UpsReading> {
+    let text = |name: &str| variables.get(name).map(String::as_str);
+    let number = |name: &str, max: f64| text(name).and_then(|value| parse_number(value, max));
+    let seconds = |name: &str| number(name, SECONDS_MAX).map(Duration::from_secs_f64);
+    Some(UpsReading {
+        status: UpsStatus::parse(text("ups.status")?),
+        charge_percent: number("battery.charge", 100.0),
+        runtime: seconds("battery.runtime"),
+        load_percent: number("ups.load", 300.0),
+        // usbhid-ups reads its slow variables, the runtime among them, each pollfreq only.
+        driver_interval: seconds("driver.parameter.pollfreq").or_else(|| seconds("driver.parameter.pollinterval")),
+        model: text("device.model").or_else(|| text("ups.model")).map(|model| model.trim().to_owned()),
+    })
+}
+
+/// A month: no battery lasts longer, and drivers that do not know say 65535 hours or the like.
+const SECONDS_MAX: f64 = 30.0 * 24.0 * 3600.0;
+
+/// Reads a number as drivers write them; None for anything negative, not finite or above `max`.
+fn parse_number(text: &str, max: f64) -> Option<f64> {
+    let text = text.trim().replace(',', ".");
+    let value: f64 = text.parse().ok()?;
+    (value.is_finite() && (0.0..=max).contains(&value)).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(status: &str) -> Reading<UpsReading> {
+        let reading = UpsReading { status: UpsStatus::parse(status), ..UpsReading::default() };
+        Reading::known(reading, Duration::ZERO)
+    }
+
+    fn lost(kind: FailureKind) -> Reading<UpsReading> {
+        Reading::unknown(kind, "upsd is silent", Duration::ZERO)
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_quiet_poll_wakes_nobody() {
+        assert!(!is_worth_a_pass(&known("OL CHRG"), &known("CHRG OL")));
+    }
+
+    #[test]
+    fn changed_words_wake() {
+        assert!(is_worth_a_pass(&known("OL"), &known("OL CHRG")));
+        assert!(is_worth_a_pass(&known("OB"), &known("OL")));
+        assert!(is_worth_a_pass(&Reading::not_yet(), &known("OL")));
+        assert!(is_worth_a_pass(&lost(FailureKind::DataStale), &known("OL")));
+    }
+
+    #[test]
+    fn every_poll_on_battery_or_in_failure_wakes() {
+        assert!(is_worth_a_pass(&known("OB"), &known("OB")));
+        assert!(is_worth_a_pass(&known("FSD OL"), &known("FSD OL")));
+        assert!(is_worth_a_pass(&lost(FailureKind::TimedOut), &lost(FailureKind::TimedOut)));
+    }
+
+    #[test]
+    fn a_recorded_answer_is_read() {
+        let reading = read(&variables(&[
+            ("ups.status", "OB DISCHRG"),
+            ("battery.charge", "87"),
+            ("battery.runtime", "1423"),
+            ("ups.load", "23.5"),
+            ("driver.parameter.pollfreq", "30"),
+            ("driver.parameter.pollinterval", "2"),
+            ("ups.model", "Smart-UPS 1500 "),
+        ]))
+        .unwrap();
+        assert!(reading.status.has(UpsWord::Ob));
+        assert_eq!(reading.charge_percent, Some(87.0));
+        assert_eq!(reading.runtime, Some(Duration::from_secs(1423)));
+        assert_eq!(reading.load_percent, Some(23.5));
+        assert_eq!(reading.driver_interval, Some(Duration::from_secs(30)));
+        assert_eq!(reading.model.as_deref(), Some("Smart-UPS 1500"));
+    }
+
+    #[test]
+    fn nonsense_numbers_are_no_numbers() {
+        for nonsense in ["", "-1", "NaN", "inf", "1e300", "n/a", "0x20", "12 34"] {
+            assert_eq!(parse_number(nonsense, SECONDS_MAX), None, "{nonsense:?}");
+        }
+        assert_eq!(parse_number(" 12,5 ", 100.0), Some(12.5));
+        assert_eq!(parse_number("101", 100.0), None);
+        assert_eq!(parse_number("0", 100.0), Some(0.0));
+    }
+
+    #[test]
+    fn an_answer_without_a_status_says_nothing() {
+        assert_eq!(read(&variables(&[("battery.charge", "100")])), None);
+    }
+
+    #[test]
+    fn a_dead_upsd_is_asked_again_soon_and_never_slower_than_the_cadence_or_the_limit() {
+        let poll = Duration::from_secs(10);
+        assert_eq!(backoff(poll, 0), None);
+        assert_eq!(backoff(poll, 1), Some(Duration::from_millis(500)));
+        assert_eq!(backoff(poll, 30), Some(BACKOFF_MAX));
+        assert_eq!(backoff(Duration::from_secs(2), 30), Some(Duration::from_secs(2)));
+    }
+}
