@@ -50,6 +50,13 @@ fn every_file_in_configs_is_valid() {
     }
 }
 
+/// Of the lab tests' configurations this one alone can be looked at without a lab.
+#[test]
+fn the_configuration_of_the_lab_is_valid() {
+    let checked = parse("tests/lab/hecate.yaml");
+    assert!(checked.warnings.is_empty(), "{:#?}", checked.warnings);
+}
+
 #[test]
 fn the_peer_and_the_coordinator_agree_on_the_cluster() {
     let coordinator = parse("configs/hecate.coordinator.yaml").config;

@@ -1,0 +1,113 @@
+//! Mains go and come back, with a real upsd saying so.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::counts::Mark;
+use crate::repair::has_workload;
+use crate::site::{NODES, OWN_HOST, Site, each, unit};
+use crate::wait::{Look, seconds, until, until_true};
+
+/// Debounce (3 s, 3 polls), two polls, the driver's own second, and a look of the test's.
+const TRIGGER_LIMIT_SECONDS: f64 = 3.0 + 2.0 + 1.0 + 1.0;
+
+/// The whole story on the emergency path: nobody touches anything but the power.
+pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -> Result<()> {
+    // Units that do not start by themselves: whether the gate holds can be seen.
+    each(&NODES, |node| site.on(node, &format!("systemctl disable -q {}", unit(node))).map(drop))?;
+    let trigger_at = site.status()?.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
+    site.cut_mains(trigger_at as u64 + 8)?;
+    until_true("runtime at the threshold", seconds(30), || Ok(site.ups_number("battery.runtime")? <= trigger_at))?;
+    let low = Instant::now();
+    until("the override in desired.yaml", seconds(20), || override_in_file(site))?;
+    let took = low.elapsed().as_secs_f64();
+    ensure!(took <= TRIGGER_LIMIT_SECONDS, "the override came {took:.1} s after the threshold");
+    for node in NODES.iter().chain(&[OWN_HOST]) {
+        site.until_off(node, seconds(60))?;
+    }
+    let left = site.ups_number("battery.runtime")?;
+    ensure!(left > 0.0, "the battery was empty before everything was off");
+    eprintln!(
+        "   override {took:.1} s after the threshold, dark {:.1} s after it, {left} s left",
+        low.elapsed().as_secs_f64()
+    );
+
+    // Mains are back, with an empty battery: hosts come on, and the gate holds what is stopped.
+    site.ups(&["ups.status=OL CHRG", "battery.charge=20", "battery.runtime=1800"])?;
+    let mut hosts = NODES.to_vec();
+    hosts.push(OWN_HOST);
+    site.power_on(&hosts)?;
+    let held = site.until_status("the recharge gate", seconds(60), |status| status.names("recharge", "pyrphoros"))?;
+    ensure!(held.overrides().is_empty(), "the gate is shown while the override stands");
+    each(&NODES, |node| {
+        ensure!(site.unit_state(node)? != "active", "{} was started below the gate", unit(node));
+        Ok(())
+    })?;
+    site.ups(&["battery.charge=80"])?;
+    site.until_running(seconds(120))?;
+    until_true("the workload to run again", seconds(40), || has_workload(site))?;
+    each(&NODES, |node| site.on(node, &format!("systemctl enable -q {}", unit(node))).map(drop))
+}
+
+fn override_in_file(site: &Site) -> Result<Look<()>> {
+    let text = site.lab(&["file", OWN_HOST, "/var/lib/hecate/desired.yaml"])?;
+    Ok(if text.contains("ups-policy/pyrphoros") { Look::Seen(()) } else { Look::NotYet(text) })
+}
+
+/// The graceful path, and mains that return while pods are leaving.
+pub(crate) fn outage_over_mid_drain_powers_nothing_off(site: &Site) -> Result<()> {
+    site.configure(&[("shutdown.ups_path", json!("auto"))])?;
+    let status = site.until_running(seconds(40))?;
+    let mark = Mark::now(site)?;
+    let trigger_at = status.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
+    site.cut_mains(trigger_at as u64 + 3)?;
+    let draining = site.until_status("pods to be leaving", seconds(40), |status| status.names("drained", ""))?;
+    ensure!(draining.0["effective"]["path"] == "graceful", "it took the {} path", draining.0["effective"]["path"]);
+    site.restore_mains()?;
+    site.until_running(seconds(60))?;
+    ensure!(!mark.evictions(site)?.is_empty(), "no pod was evicted, so nothing was shown");
+    each(&NODES, |node| {
+        ensure!(site.state(node)? == "on", "it is off");
+        ensure!(mark.sudo_count(site, node, "poweroff")? == 0, "it was told to power off");
+        Ok(())
+    })?;
+    ensure!(site.state(OWN_HOST)? == "on", "the hecate host is off");
+    for node in site.items(&["nodes"])? {
+        ensure!(node["spec"]["unschedulable"].is_null(), "{} is still cordoned", node["metadata"]["name"]);
+    }
+    until_true("the workload to run again", seconds(30), || has_workload(site))
+}
+
+/// The graceful path to its end: the state directory is full, and a disruption budget allows nothing for ever.
+pub(crate) fn outage_with_full_disk_and_stubborn_budget_ends_dark_in_time(site: &Site) -> Result<()> {
+    // Its own host stays up, so that what the full disk did to it can be seen.
+    site.configure(&[("shutdown.ups_path", json!("auto")), ("own_host.power_off", json!(false))])?;
+    site.until_running(seconds(40))?;
+    site.daemon("stop")?;
+    let small = "mkdir -p /tmp/kept && cp -a /var/lib/hecate/. /tmp/kept && mount -t tmpfs -o size=4m,mode=750 state /var/lib/hecate && cp -a /tmp/kept/. /var/lib/hecate && rm -r /tmp/kept";
+    site.on(OWN_HOST, small)?;
+    site.daemon("start")?;
+    let status = site.until_running(seconds(40))?;
+    let trigger_at = status.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
+    site.try_on(OWN_HOST, "cat /dev/zero >/var/lib/hecate/filler 2>/dev/null; for i in 1 2 3 4; do echo x >>/var/lib/hecate/filler; done 2>/dev/null")?;
+    site.cut_mains(trigger_at as u64 + 5)?;
+    let shown = site.until_status("the override to be obeyed", seconds(30), |status| status.state() == "poweroff")?;
+    ensure!(shown.0["effective"]["path"] == "graceful", "it took the {} path", shown.0["effective"]["path"]);
+    for node in NODES {
+        site.until_off(node, seconds(90))?;
+    }
+    let left = site.ups_number("battery.runtime")?;
+    ensure!(left > 0.0, "the battery was empty before everything was off");
+    eprintln!("   dark with {left} s left of {trigger_at}");
+    let status = site.status()?;
+    ensure!(!status.0["writeProblem"].is_null(), "that nothing could be written is not shown");
+    site.on(OWN_HOST, "rm /var/lib/hecate/filler")?;
+    site.restore_mains()?;
+    site.power_on(&NODES)?;
+    site.until_running(seconds(120))?;
+    site.daemon("stop")?;
+    site.on(OWN_HOST, "umount /var/lib/hecate")?;
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Every `ssh_*` key, by one read-only pass of `hecate status` with a configuration of its own.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::counts::Mark;
+use crate::hecate::{Status, config};
+use crate::site::{NODES, OWN_HOST, Site};
+use crate::wait::{seconds, until_true};
+
+/// Where these configurations are put.
+const PATH: &str = "/etc/hecate/ssh.yaml";
+const ADDRESS: [(&str, &str); 5] = [
+    ("cp-1", "10.99.0.11"),
+    ("cp-2", "10.99.0.12"),
+    ("cp-3", "10.99.0.13"),
+    ("worker-1", "10.99.0.21"),
+    ("worker-2", "10.99.0.22"),
+];
+
+/// One look with some keys changed.
+fn look(site: &Site, changes: &[(&str, Value)]) -> Result<Status> {
+    site.put(OWN_HOST, PATH, &config(changes)?)?;
+    site.status_with(&["--config", PATH])
+}
+
+fn all_up(status: &Status) -> Result<()> {
+    for node in NODES {
+        ensure!(status.host(node) == "up", "{node} is {}: {}", status.host(node), status.0["snapshot"]["hosts"][node]);
+    }
+    Ok(())
+}
+
+/// The inventory with something done to each node.
+fn nodes(change: impl Fn(&str, &mut Value)) -> Result<Value> {
+    let whole: Value = serde_yaml::from_str(&config(&[])?)?;
+    let mut nodes = whole["nodes"].clone();
+    for node in nodes.as_array_mut().into_iter().flatten() {
+        let name = node["name"].as_str().unwrap_or_default().to_owned();
+        change(&name, node);
+    }
+    Ok(nodes)
+}
+
+/// Identity, known hosts, config file, port, users, addresses. Without a daemon: each look is the command's own.
+pub(crate) fn each_ssh_key_does_what_it_says(site: &Site) -> Result<()> {
+    site.daemon("stop")?;
+    let without_hosts = nodes(|_, node| drop(node.as_object_mut().map(|it| it.remove("host"))))?;
+
+    // ssh_node_hosts: addresses beside the inventory.
+    let addresses: Value = ADDRESS
+        .iter()
+        .map(|(name, address)| ((*name).to_owned(), json!(address)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    all_up(&look(site, &[("nodes", without_hosts), ("ssh_node_hosts", addresses)])?)?;
+
+    // ssh_config_file: the operator's own names for hosts.
+    let aliases: String =
+        ADDRESS.iter().map(|(name, address)| format!("Host lab-{name}\n  HostName {address}\n")).collect();
+    site.put(OWN_HOST, "/etc/hecate/ssh_config", &aliases)?;
+    let by_alias = nodes(|name, node| node["host"] = json!(format!("lab-{name}")))?;
+    all_up(&look(site, &[("nodes", by_alias), ("ssh_config_file", json!("/etc/hecate/ssh_config"))])?)?;
+
+    // ssh_port: a second sshd on every node, and the first one out of the way of nobody.
+    for node in NODES {
+        site.on(node, "systemd-run -q --unit=lab-sshd-2222 /usr/sbin/sshd -D -p 2222")?;
+    }
+    all_up(&look(site, &[("ssh_port", json!(2222))])?)?;
+    for node in NODES {
+        let seen = site.lab(&["journal", node, "-u", "lab-sshd-2222", "-o", "cat"])?;
+        ensure!(seen.contains("Accepted publickey for hecate"), "{node} was not asked at port 2222:\n{seen}");
+        site.on(node, "systemctl stop lab-sshd-2222")?;
+    }
+
+    // ssh_user and ssh_node_users: a login of its own on one node.
+    site.on("worker-1", "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash ops; usermod -p '*' ops; cp /etc/ssh/authorized_keys.d/hecate /etc/ssh/authorized_keys.d/ops")?;
+    all_up(&look(site, &[("ssh_node_users", json!({"worker-1": "ops"}))])?)?;
+    let seen = site.lab(&["journal", "worker-1", "-t", "sshd", "-o", "cat"])?;
+    ensure!(seen.contains("Accepted publickey for ops"), "worker-1 was not asked as ops");
+    let nobody = look(site, &[("ssh_user", json!("nobody"))])?;
+    ensure!(nobody.host("cp-1") != "up", "ssh_user has no effect");
+    ensure!(nobody.names("access-denied", "cp-1"), "not being let in is not named: {}", nobody.summary());
+
+    // ssh_identity_file: another key is not let in.
+    site.on(OWN_HOST, "rm -f /tmp/other /tmp/other.pub; ssh-keygen -q -t ed25519 -N '' -f /tmp/other")?;
+    let other = look(site, &[("ssh_identity_file", json!("/tmp/other"))])?;
+    ensure!(other.names("access-denied", "worker-2"), "another key: {}", other.summary());
+
+    // ssh_known_hosts_file: a host that was never enrolled is not believed.
+    site.put(OWN_HOST, "/etc/hecate/nobody_known", "")?;
+    let unknown = look(site, &[("ssh_known_hosts_file", json!("/etc/hecate/nobody_known"))])?;
+    ensure!(unknown.names("wrong-host", "worker-2"), "an unknown host key: {}", unknown.summary());
+    site.daemon("start")
+}
+
+/// ssh_jump_host, ssh_jump_user, ssh_jump_port.
+pub(crate) fn jump_host_is_used_and_gone_around_when_it_is_away(site: &Site) -> Result<()> {
+    site.daemon("stop")?;
+    let jump = [("ssh_jump_host", json!("10.99.0.3"))];
+    let mark = "Accepted publickey for hecate";
+    let before = site.lab(&["journal", "jump", "-t", "sshd", "-o", "cat"])?.matches(mark).count();
+    all_up(&look(site, &jump)?)?;
+    let after = site.lab(&["journal", "jump", "-t", "sshd", "-o", "cat"])?.matches(mark).count();
+    ensure!(after > before, "the jump host was not used");
+    let seen = site.lab(&["journal", "worker-1", "-t", "sshd", "-o", "cat"])?;
+    ensure!(
+        seen.lines().any(|line| line.contains(mark) && line.contains("from 10.99.0.3 ")),
+        "worker-1 was asked directly"
+    );
+
+    site.on("jump", "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash ops; usermod -p '*' ops; cp /etc/ssh/authorized_keys.d/hecate /etc/ssh/authorized_keys.d/ops; systemd-run -q --unit=lab-sshd-2222 /usr/sbin/sshd -D -p 2222")?;
+    let own = [("ssh_jump_host", json!("10.99.0.3")), ("ssh_jump_user", json!("ops")), ("ssh_jump_port", json!(2222))];
+    all_up(&look(site, &own)?)?;
+    let seen = site.lab(&["journal", "jump", "-u", "lab-sshd-2222", "-o", "cat"])?;
+    ensure!(seen.contains("Accepted publickey for ops"), "ssh_jump_user and ssh_jump_port have no effect:\n{seen}");
+    site.on("jump", "systemctl stop lab-sshd-2222")?;
+
+    // The daemon goes around a jump host that is away, and says nothing of lost nodes for longer than a look.
+    site.configure(&jump)?;
+    site.until_running(seconds(40))?;
+    site.lab(&["node", "unplug", "jump"])?;
+    let pass = site.status()?.pass();
+    let status = site.until_status("fifteen passes without the jump host, all hosts up", seconds(60), |status| {
+        status.pass() >= pass + 15 && status.is_running()
+    })?;
+    all_up(&status)?;
+    site.lab(&["node", "plug", "jump"])?;
+    Ok(())
+}
+
+/// ssh_managed_nodes: what is not in it is watched, shown, and never commanded.
+pub(crate) fn unmanaged_node_is_shown_and_never_commanded(site: &Site) -> Result<()> {
+    site.configure(&[("ssh_managed_nodes", json!(["cp-1", "cp-2", "cp-3", "worker-1"]))])?;
+    let status = site.until_running(seconds(40))?;
+    ensure!(status.host("worker-2") == "not-managed", "worker-2 is shown as {}", status.host("worker-2"));
+    ensure!(status.warns("not-managed", "worker-2"), "that worker-2 is only watched is not said");
+    let mark = Mark::now(site)?;
+    let logins = || -> Result<usize> {
+        Ok(site.lab(&["journal", "worker-2", "-t", "sshd", "-o", "cat"])?.matches("Accepted publickey").count())
+    };
+    let before = logins()?;
+    for node in ["worker-1", "worker-2"] {
+        site.on(node, "systemctl stop k3s-agent")?;
+    }
+    until_true("worker-1's agent to run", seconds(30), || Ok(site.unit_state("worker-1")? == "active"))?;
+    let pass = site.status()?.pass();
+    site.until_status("eight more passes", seconds(30), |status| status.pass() >= pass + 8)?;
+    ensure!(site.unit_state("worker-2")? == "inactive", "an unmanaged node's agent was started");
+    ensure!(mark.sudo(site, "worker-2")?.is_empty(), "an unmanaged node was commanded");
+    ensure!(logins()? == before, "an unmanaged node was asked over SSH");
+    site.on("worker-2", "systemctl start k3s-agent")?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Waiting: always for a condition, always with a limit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// The pause between two looks. A look itself takes 100 to 300 ms.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What one look found.
+pub(crate) enum Look<T> {
+    /// It is there.
+    Seen(T),
+    /// Not yet; what was seen instead, for the message at the limit.
+    NotYet(String),
+}
+
+/// Looks again and again until it is there; a look that fails counts as "not yet".
+pub(crate) fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
+    let begin = Instant::now();
+    loop {
+        let instead = match look() {
+            Ok(Look::Seen(value)) => return Ok(value),
+            Ok(Look::NotYet(instead)) => instead,
+            Err(error) => format!("{error:#}"),
+        };
+        if begin.elapsed() >= limit {
+            bail!("{what}: not within {} s; last seen: {instead}", limit.as_secs());
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Looks until a condition holds.
+pub(crate) fn until_true(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    until(what, limit, || Ok(if holds()? { Look::Seen(()) } else { Look::NotYet("it does not hold".to_owned()) }))
+}
+
+/// Shorthand for limits.
+pub(crate) const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
