@@ -11,8 +11,8 @@ use super::context::block_on;
 use super::exit::{DAEMON_GONE, code_of};
 use super::follow::{Published, Seen};
 use super::{Context, Format, Stop};
+use crate::clock;
 use crate::config::Config;
-use crate::model::BootId;
 use crate::reconcile;
 use crate::status::diff::spoken;
 use crate::status::render::{self, View};
@@ -129,8 +129,6 @@ fn print(status: &Status, age: Option<Duration>, format: Format, context: &Conte
 
 /// How long ago the pass was; None where it was in another boot of this host.
 fn age(status: &Status) -> Option<Duration> {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let now = Duration::new(u64::try_from(now.tv_sec).ok()?, u32::try_from(now.tv_nsec).ok()?);
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    (status.now.boot_id == BootId::new(boot_id.trim())).then(|| now.saturating_sub(status.now.boottime))
+    let is_this_boot = status.now.boot_id == clock::boot_id();
+    is_this_boot.then(|| clock::boottime().saturating_sub(status.now.boottime))
 }

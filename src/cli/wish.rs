@@ -5,6 +5,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::Stop;
 use super::exit::USAGE;
+use crate::clock;
 use crate::desired::{Options, Spec};
 use crate::model::ClusterState;
 
@@ -130,6 +131,6 @@ pub(super) fn who() -> String {
 
 /// Now, to the millisecond: fine enough to tell two wishes apart, short enough to read.
 pub(super) fn moment() -> Timestamp {
-    let now = Timestamp::now();
+    let now = clock::now().wall;
     now.round(TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc)).unwrap_or(now)
 }

@@ -16,14 +16,13 @@ use tokio::sync::{Notify, watch};
 use self::passes::{Parts, Reconciler, pass_once};
 use crate::act::Hands;
 use crate::act::power::{OwnHost, SystemdHost, UntouchableHost};
-use crate::clients::ssh::{self, Ssh, SshError};
+use crate::clients::ssh::{Ssh, SshError};
 use crate::config::Config;
 use crate::desired::Spec;
-use crate::model::NodeName;
 use crate::observe::Eyes;
 use crate::serve::Metrics;
 use crate::status::{Actor, Status};
-use crate::store::{ActorLock, Store, StoreError};
+use crate::store::{ActorLock, Store};
 
 /// How long SSH masters may take to end when the loop does.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -51,22 +50,6 @@ pub enum ReconcileError {
     /// There is no way to the nodes.
     #[error("prepare the SSH connections")]
     PrepareSsh(#[source] SshError),
-    /// A node's key could not be learned.
-    #[error("learn the host key of {node}")]
-    Enroll {
-        /// Which.
-        node: NodeName,
-        /// Why.
-        source: SshError,
-    },
-    /// What was learned could not be kept.
-    #[error("keep what was learned of {node}")]
-    KeepEnrolled {
-        /// Which.
-        node: NodeName,
-        /// Why.
-        source: StoreError,
-    },
     /// There is no way to hear of a reload.
     #[error("listen for SIGHUP")]
     Listen(#[source] std::io::Error),
@@ -108,21 +91,6 @@ pub async fn run_daemon(given: Loop, stop: watch::Receiver<bool>) -> Result<(), 
 pub async fn run_foreground(given: Loop, stop: watch::Receiver<bool>) -> Result<(), ReconcileError> {
     let actor = Actor::Foreground { pid: std::process::id() };
     run(given, stop, actor, Arc::new(UntouchableHost)).await
-}
-
-/// Learns a node's host key and machine id anew; says what was learned.
-///
-/// # Errors
-/// Where the node does not answer, or what was learned cannot be kept.
-pub async fn enroll(config: &Config, node: &NodeName) -> Result<String, ReconcileError> {
-    let enrolled =
-        ssh::enroll(config, node).await.map_err(|source| ReconcileError::Enroll { node: node.clone(), source })?;
-    let store = Store::new(&config.state_dir, &config.runtime_dir);
-    store
-        .set_enrolled(node, &enrolled.machine_id)
-        .map_err(|source| ReconcileError::KeepEnrolled { node: node.clone(), source })?;
-    let replaced = if enrolled.replaced.is_some() { " (an earlier key was replaced)" } else { "" };
-    Ok(format!("{node}: host key {}{replaced}, machine-id {}", enrolled.fingerprint, enrolled.machine_id))
 }
 
 async fn run(
