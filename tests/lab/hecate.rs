@@ -9,7 +9,7 @@ use crate::site::{Done, OWN_HOST, Site};
 use crate::wait::{Look, seconds, until};
 
 /// Where the lab's tests keep what they add to the unit.
-const DROP_IN: &str = "/run/systemd/system/hecate.service.d/lab.conf";
+const DROP_IN: &str = "/run/systemd/system/hecate.service.d/failpoints.conf";
 /// Where the unit's failpoints come from while the drop-in is there.
 const FAILPOINTS: &str = "/run/hecate-failpoints";
 

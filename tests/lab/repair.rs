@@ -26,7 +26,7 @@ fn is_well(site: &Site) -> Result<bool> {
     let hosts = NODES.iter().chain(&[OWN_HOST, "jump"]);
     let are_on = hosts.map(|host| site.state(host)).collect::<Result<Vec<_>>>()?.iter().all(|state| state == "on");
     let is_ours = site.lab(&["file", OWN_HOST, "/etc/hecate/hecate.yaml"])? == config(&[])?;
-    let is_calm = site.try_on(OWN_HOST, "test ! -e /run/systemd/system/hecate.service.d/lab.conf")?.code == 0;
+    let is_calm = site.try_on(OWN_HOST, "test ! -e /run/systemd/system/hecate.service.d/failpoints.conf")?.code == 0;
     let is_alone = site.try_on(OWN_HOST, "systemctl is-active hecate")?.out.trim() == "active";
     let status = site.status()?;
     let has_holds = status.0["declared"]["holds"].as_array().is_some_and(|holds| !holds.is_empty());
