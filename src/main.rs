@@ -8,6 +8,9 @@ use hecate::status::render::Tone;
 use hecate::telemetry;
 
 fn main() -> ExitCode {
+    // Reads FAILPOINTS; only builds for the lab have any.
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     let cli = Cli::parse();
     telemetry::start(cli.verbosity(), cli.is_daemon());
     let output = cli.output();

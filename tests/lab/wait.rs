@@ -36,6 +36,18 @@ pub(crate) fn until_true(what: &str, limit: Duration, mut holds: impl FnMut() ->
     until(what, limit, || Ok(if holds()? { Look::Seen(()) } else { Look::NotYet("it does not hold".to_owned()) }))
 }
 
+/// Looks for so long and fails as soon as it does not hold: the only way to see that something does not happen.
+pub(crate) fn stays(what: &str, so_long: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < so_long {
+        if !holds()? {
+            bail!("{what}: not any more after {:.1} s", begin.elapsed().as_secs_f64());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
 /// Shorthand for limits.
 pub(crate) const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
