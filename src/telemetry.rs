@@ -11,6 +11,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use tracing_subscriber::EnvFilter;
 
+/// Libraries that log at ERROR what is a reading here (a refused connection to a server that is stopped), and whole
+/// answers where one cannot be parsed, which may hold secrets.
+const QUIET: &str = "kube=off,kube_client=off,kube_runtime=off";
+
 /// Starts logging: INFO for the daemon and WARN for commands, more with `-v`; `HECATE_LOG` rules over both.
 ///
 /// Under journald (`JOURNAL_STREAM`, see systemd.exec(5)) lines carry no time and no colour: the journal has both.
@@ -22,7 +26,7 @@ pub fn start(verbosity: u8, is_daemon: bool) {
         (_, _) => "debug,hecate=trace",
     };
     let named = std::env::var("HECATE_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok());
-    let filter = named.unwrap_or_else(|| EnvFilter::new(level));
+    let filter = named.unwrap_or_else(|| EnvFilter::new(format!("{level},{QUIET}")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -26,7 +26,7 @@ use crate::history::History;
 use crate::ledger::{Ledger, OwnPowerOff, Wish};
 use crate::model::{ClusterState, Now, Stamp};
 use crate::observe::Eyes;
-use crate::plan::blocker::Blocker;
+use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::step::Outcome;
 use crate::serve::Metrics;
 use crate::status::{Actor, Intent, LastStep, Status};
@@ -566,6 +566,11 @@ impl Reconciler {
         self.told.blockers = names;
         let waits: Vec<&'static str> = plan.waits.iter().map(|wait| wait.reason.name()).collect();
         for wait in plan.waits.iter().filter(|one| !self.told.waits.contains(&one.reason.name())) {
+            // A look that is under way ends within its deadline and says nothing about the cluster.
+            if let WaitReason::FirstObservation { of } = &wait.reason {
+                tracing::debug!(of, "looking");
+                continue;
+            }
             tracing::info!(wait = wait.reason.name(), evidence = %wait.reason, limit = ?wait.limit, "waiting");
         }
         self.told.waits = waits;

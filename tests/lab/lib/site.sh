@@ -181,9 +181,10 @@ cmd_install_hecate() { # BINARY [FILE...]
   for f in "$@"; do install -m640 "$f" "$d/etc/hecate/$(basename "$f")"; done
   if [ -f "$CHECKOUT/systemd/hecate.service" ]; then
     install -m644 "$CHECKOUT/systemd/hecate.service" "$d/etc/systemd/system/hecate.service"
-    # A node's boot id is a file that nspawn mounts into /proc/sys; these two would show the machine's below it.
-    mkdir -p "$d/etc/systemd/system/hecate.service.d"
-    printf '[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n' >"$d/etc/systemd/system/hecate.service.d/lab.conf"
+    # nspawn shows a container's own boot id by a mount over /proc/sys/kernel/random/boot_id; these two settings make
+    # systemd mount /proc anew without it, and every boot of the hecate host would look like the same one.
+    install -d "$d/etc/systemd/system/hecate.service.d"
+    printf '[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n' >"$d/etc/systemd/system/hecate.service.d/10-nspawn.conf"
     [ "$(node_state hecate)" != on ] || node_exec hecate systemctl daemon-reload
   fi
 }
