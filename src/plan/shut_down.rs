@@ -82,12 +82,21 @@ fn held(scene: &Scene<'_>, draft: &mut Draft, why: &str) {
     }
 }
 
-/// After convergence nothing is stopped again; what came up by itself is shown.
+/// After convergence nothing is stopped again; what came up by itself and what was left running are shown.
 fn report_drift(scene: &Scene<'_>, draft: &mut Draft) {
     for (name, _) in scene.nodes() {
-        if let Some(unit @ (UnitState::Running | UnitState::Starting)) = scene.unit(name) {
-            let evidence = format!("k3s is {unit:?} although {} is desired", scene.effective.state()).to_lowercase();
-            draft.warnings.push(Warning::Drift { node: name.clone(), evidence });
+        let Some(unit) = scene.unit(name) else { continue };
+        let containers = scene.host(name).map_or(0, |host| host.containers);
+        match unit {
+            UnitState::Running | UnitState::Starting => {
+                let state = scene.effective.state();
+                let evidence = format!("k3s is {unit:?} although {state} is desired").to_lowercase();
+                draft.warnings.push(Warning::Drift { node: name.clone(), evidence });
+            }
+            UnitState::Stopped if containers > 0 => {
+                draft.warnings.push(Warning::ContainersLeft { node: name.clone(), count: containers });
+            }
+            UnitState::Stopped | UnitState::Stopping | UnitState::NotFound => {}
         }
     }
 }
