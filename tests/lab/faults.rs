@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::counts::Mark;
 use crate::hecate::Status;
 use crate::site::Site;
-use crate::wait::{Look, seconds, stays, until, until_true};
+use crate::wait::{Look, seconds, stays, until};
 
 /// One look at a host: the idle interval, the time a connection and a command may take, and a pass.
 const ONE_LOOK: std::time::Duration = seconds(3 + 2 + 3 + 2);
@@ -117,7 +117,7 @@ pub(crate) fn api_killed_mid_drain_is_waited_for(site: &Site) -> Result<()> {
     let before = owed_pods(site)?;
     let mark = Mark::now(site)?;
     site.set_desired("off", "API killed mid-drain")?;
-    until_true("the first eviction", seconds(20), || Ok(!mark.evictions(site)?.is_empty()))?;
+    site.until_status("pods to be leaving", seconds(20), |status| status.names("drained", ""))?;
     each(&SERVERS, |server| site.on(server, "systemctl kill -s KILL --kill-whom=all k3s").map(drop))?;
     until_shown(site, "the API to be waited for by name", seconds(15), |status| {
         status.names("api-ready", "") || status.names("etcd-healthy", "")

@@ -66,12 +66,15 @@ pub(crate) fn each_ssh_key_does_what_it_says(site: &Site) -> Result<()> {
         .into();
     all_up(&look(site, &[("nodes", without_hosts), ("ssh_node_hosts", addresses)])?)?;
 
-    // ssh_config_file: the operator's own names for hosts.
-    let aliases: String =
-        ADDRESS.iter().map(|(name, address)| format!("Host lab-{name}\n  HostName {address}\n")).collect();
-    site.put(OWN_HOST, "/etc/hecate/ssh_config", &aliases)?;
-    let by_alias = nodes(|name, node| node["host"] = json!(format!("lab-{name}")))?;
-    all_up(&look(site, &[("nodes", by_alias), ("ssh_config_file", json!("/etc/hecate/ssh_config"))])?)?;
+    // ssh_config_file: what has no key of its own, here a way of the operator's own to one node.
+    let proxy = "ssh -i /etc/hecate/id_ed25519 -o UserKnownHostsFile=/etc/hecate/known_hosts -o BatchMode=yes -W %h:%p hecate@10.99.0.3";
+    site.put(OWN_HOST, "/etc/hecate/ssh_config", &format!("Host worker-2\n  ProxyCommand {proxy}\n"))?;
+    all_up(&look(site, &[("ssh_config_file", json!("/etc/hecate/ssh_config"))])?)?;
+    let seen = site.lab(&["journal", "worker-2", "-t", "sshd", "-o", "cat"])?;
+    ensure!(
+        seen.contains("Accepted publickey for hecate from 10.99.0.3 "),
+        "worker-2 was not asked by way of the proxy"
+    );
 
     // ssh_port: a second sshd on every node, and the first one out of the way of nobody.
     for node in NODES {
