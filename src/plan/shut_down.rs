@@ -20,7 +20,7 @@ use self::power_off::{kill_containers, power_off};
 use super::blocker::{Blocker, WaitReason, Warning};
 use super::scene::{Draft, Scene};
 use super::step::Step;
-use crate::config::Node;
+use crate::config::{CoordinationRole, Node};
 use crate::ledger::{Phase, Wish};
 use crate::model::{ClusterState, FailureKind, NodeName, Path};
 use crate::snapshot::UnitState;
@@ -38,6 +38,10 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     }
     if let Some(why) = scene.ledger_problem.filter(|_| !scene.effective.is_override()) {
         draft.blockers.push(Blocker::LedgerUnreadable { why: why.to_owned() });
+        return;
+    }
+    if is_peer_without_leave(scene) {
+        draft.blockers.push(Blocker::PeerMayNotStop);
         return;
     }
     if let Some(why) = scene.effective.hold_descent() {
@@ -59,6 +63,15 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     if scene.effective.state() == ClusterState::Poweroff {
         power_off(scene, draft, &given_up, servers.has_begun);
     }
+}
+
+/// A peer's UPS shuts down locally only where `coordination.local_shutdown_fallback` allows it; an operator's own wish on
+/// a peer is obeyed.
+fn is_peer_without_leave(scene: &Scene<'_>) -> bool {
+    let coordination = &scene.config.coordination;
+    scene.effective.is_override()
+        && coordination.role == CoordinationRole::Peer
+        && !coordination.local_shutdown_fallback
 }
 
 /// A declared power-off is carried out once: after the boot that follows it, it is history.

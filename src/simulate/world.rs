@@ -95,6 +95,8 @@ pub struct Host {
     pub is_on: bool,
     /// Whether it answers although it has power.
     pub is_reachable: bool,
+    /// Whether it answers with nonsense, and hangs in its power-off.
+    pub is_confused: bool,
     /// Which boot of it this is.
     pub boot: u32,
     /// Its unit.
@@ -170,6 +172,7 @@ impl World {
             feeds: node.feeds.clone(),
             is_on: true,
             is_reachable: true,
+            is_confused: false,
             boot: 1,
             unit: UnitState::Running,
             system_containers: 3,
@@ -478,7 +481,7 @@ impl World {
         let time = self.time;
         for (name, host) in &mut self.hosts {
             match host.event {
-                Some(HostEvent::OffAt(at)) if time >= at => {
+                Some(HostEvent::OffAt(at)) if time >= at && !host.is_confused => {
                     host.switch_off();
                     told.push(format!("{name} is off"));
                 }
