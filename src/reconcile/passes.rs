@@ -2,7 +2,7 @@
 //!
 //! Nothing in here waits for anything but a wake-up.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +24,13 @@ use crate::desired::ups_policy::{OverrideChange, apply};
 use crate::desired::{Declared, DeclaredHealth, Spec};
 use crate::history::History;
 use crate::ledger::{Ledger, OwnPowerOff, Wish};
-use crate::model::{ClusterState, Now, Stamp};
+use crate::model::{ClusterState, Now, Reading, Stamp};
 use crate::observe::Eyes;
 use crate::plan::blocker::{Blocker, WaitReason};
+use crate::plan::safety::LEASE_MAX_AGE;
 use crate::plan::step::Outcome;
 use crate::serve::Metrics;
+use crate::snapshot::Snapshot;
 use crate::status::{Actor, Intent, LastStep, Status};
 use crate::store::{DeclaredFile, HistoryFile, IntentRecord, LedgerFile, Store};
 use crate::telemetry::chain;
@@ -174,7 +176,7 @@ pub(super) async fn pass_once(
     eyes.look_closely();
     loop {
         let now = clock::now();
-        let snapshot = eyes.snapshot();
+        let snapshot = believing_clocks(eyes.snapshot(), &now);
         memory = track(memory, Event::Observed(&snapshot), &now).0;
         let known = Known {
             config,
@@ -193,6 +195,23 @@ pub(super) async fn pass_once(
             return decision.status;
         }
     }
+}
+
+/// A single look is over before most Leases are renewed, so it goes by the nodes' clocks: it changes nothing, and what
+/// it shows may be as wrong as they are. The loop waits until it has seen the renewal itself.
+fn believing_clocks(mut snapshot: Snapshot, now: &Now) -> Snapshot {
+    if let Reading::Known { value, .. } = &mut snapshot.api.nodes {
+        let mut nodes = BTreeMap::clone(value);
+        for node in nodes.values_mut().filter(|node| node.lease_changed.is_none()) {
+            let age = node.lease_renewed.map(|renewed| now.wall.duration_since(renewed));
+            node.lease_changed = age
+                .and_then(|age| Duration::try_from(age).ok())
+                .filter(|age| *age <= LEASE_MAX_AGE)
+                .map(|age| now.boottime.saturating_sub(age));
+        }
+        *value = Arc::new(nodes);
+    }
+    snapshot
 }
 
 impl Reconciler {

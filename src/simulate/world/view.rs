@@ -134,6 +134,7 @@ impl World {
         Some(NodeObject {
             is_ready: true,
             lease_changed: object.lease_changed,
+            lease_renewed: None,
             boot_id: Some(BootId::new(format!("{name}-{}", object.boot))),
             machine_id: Some(MachineId::new(format!("machine-{name}"))),
             is_cordoned: object.is_cordoned,
