@@ -524,7 +524,7 @@ impl fmt::Display for Warning {
             Warning::Drift { node, evidence } => write!(f, "drift on {node}: {evidence}"),
             Warning::CordonedByOther { node } => write!(f, "{node} was cordoned by somebody else and stays so"),
             Warning::ContainersLeft { node, count } => write!(f, "{count} containers outlive k3s on {node}"),
-            Warning::Skipped { what, because } => write!(f, "{what} skipped: {because}"),
+            Warning::Skipped { what, because } => write!(f, "{what}: {because}"),
             Warning::StartedByItself { node, unit } => write!(f, "{unit} on {node} was started by somebody else"),
             Warning::NotManaged { node } => write!(f, "{node} is watched only, not commanded"),
         }

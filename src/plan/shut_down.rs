@@ -98,6 +98,11 @@ fn held(scene: &Scene<'_>, draft: &mut Draft, why: &str) {
 /// After convergence nothing is stopped again; what came up by itself is shown.
 fn report_drift(scene: &Scene<'_>, draft: &mut Draft) {
     for (name, _) in scene.nodes() {
+        if let Some(host) = scene.host(name).filter(|host| host.containers > 0)
+            && scene.unit(name) == Some(UnitState::Stopped)
+        {
+            draft.warnings.push(Warning::ContainersLeft { node: name.clone(), count: host.containers });
+        }
         if let Some(unit @ (UnitState::Running | UnitState::Starting)) = scene.unit(name) {
             let evidence = format!("k3s is {unit:?} although {} is desired", scene.effective.state()).to_lowercase();
             draft.warnings.push(Warning::Drift { node: name.clone(), evidence });

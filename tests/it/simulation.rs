@@ -395,3 +395,17 @@ fn a_host_that_answers_nonsense_is_not_taken_for_off() {
     simulation.run_until(20 * MINUTE, |it| !it.world.own_is_on);
     assert!(simulation.world.own_is_on, "it waits for worker-1:\n{}", told(&simulation));
 }
+
+#[test]
+fn containers_that_are_left_stay_shown_after_the_descent() {
+    let mut simulation = converged(|config| config.shutdown.killall = false);
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.tick();
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    assert!(
+        plan.warnings.contains(&Warning::ContainersLeft { node: node("worker-1"), count: 3 }),
+        "{:?}",
+        plan.warnings
+    );
+}
