@@ -85,6 +85,17 @@ fn blockers(simulation: &Simulation) -> Vec<Blocker> {
     simulation.last.as_ref().map(|decision| decision.plan.blockers.clone()).unwrap_or_default()
 }
 
+/// A cluster that was drained off, lost its mains, and is to run again.
+fn wished_up_on_battery() -> Simulation {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    cut_mains(&mut simulation);
+    simulation.run_until(Duration::from_secs(10), |_| false);
+    wish(&mut simulation, ClusterState::Running);
+    simulation
+}
+
 fn node(name: &str) -> NodeName {
     NodeName::from(name)
 }
@@ -213,12 +224,7 @@ fn a_paused_node_is_left_alone_and_shown() {
 
 #[test]
 fn nothing_is_started_on_battery_unless_it_is_allowed() {
-    let mut simulation = converged(|_| {});
-    wish(&mut simulation, ClusterState::DrainedOff);
-    converges(&mut simulation, 15 * MINUTE);
-    cut_mains(&mut simulation);
-    simulation.run_until(Duration::from_secs(10), |_| false);
-    wish(&mut simulation, ClusterState::Running);
+    let mut simulation = wished_up_on_battery();
     simulation.run_until(MINUTE, |_| false);
     assert_eq!(count(&simulation, "start"), 0, "{}", told(&simulation));
     assert!(blockers(&simulation).iter().any(|blocker| matches!(blocker, Blocker::OnBattery { .. })));
@@ -354,12 +360,7 @@ fn a_run_that_powers_this_host_off_is_recorded_once() {
 
 #[test]
 fn a_unit_that_passed_a_closed_gate_by_itself_is_shown() {
-    let mut simulation = converged(|_| {});
-    wish(&mut simulation, ClusterState::DrainedOff);
-    converges(&mut simulation, 15 * MINUTE);
-    cut_mains(&mut simulation);
-    simulation.run_until(Duration::from_secs(10), |_| false);
-    wish(&mut simulation, ClusterState::Running);
+    let mut simulation = wished_up_on_battery();
     simulation.world.hosts.get_mut(&node("cp-1")).expect("it is there").unit = UnitState::Running;
     simulation.run_until(Duration::from_secs(10), |_| false);
     let plan = &simulation.last.as_ref().expect("a pass was made").plan;
