@@ -171,7 +171,9 @@ fn episode(declared: &Declared, effective: &Effective, ledger: &Ledger, now: &No
         volumes_detached: false,
         was_up: BTreeSet::new(),
     };
-    let ended = old.filter(|old| old.converged.is_none() && old.acted).cloned();
+    // A descent that told this host to power off was recorded before it did.
+    let was_recorded = |old: &&Episode| ledger.own_power_off.as_ref().is_some_and(|own| own.run == old.run);
+    let ended = old.filter(|old| old.converged.is_none() && old.acted && !was_recorded(old)).cloned();
     (new, ended)
 }
 

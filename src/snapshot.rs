@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -281,6 +282,9 @@ pub struct NodeObject {
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub lease_changed: Option<Duration>,
+    /// The Lease's `spec.renewTime`, by the node's own clock: no rule goes by it.
+    #[serde(default)]
+    pub lease_renewed: Option<Timestamp>,
     /// `status.nodeInfo.bootID`.
     pub boot_id: Option<BootId>,
     /// `status.nodeInfo.machineID`.

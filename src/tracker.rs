@@ -12,7 +12,7 @@ use crate::decide::Decision;
 use crate::desired::ups_policy::OverrideChange;
 use crate::history::{Run, RunStep};
 use crate::ledger::Ledger;
-use crate::model::{NodeName, Now, Reading, Uid, UpsName};
+use crate::model::{FailureKind, NodeName, Now, Reading, Uid, UpsName};
 use crate::plan::Planned;
 use crate::plan::step::{Outcome, Step, Target};
 use crate::snapshot::{Snapshot, UnitState, UpsReading, UpsWord};
@@ -209,9 +209,22 @@ fn observed(memory: &mut Memory, snapshot: &Snapshot, now: &Now) {
                     memory.stopped_since.remove(name);
                 }
             }
-            Reading::Unknown { .. } => {
-                memory.silent_since.entry(name.clone()).or_insert(now.boottime);
-            }
+            // A host that answers nonsense, or does not let hecate in, is not off.
+            Reading::Unknown { why, .. } => match why.kind {
+                FailureKind::Unreachable | FailureKind::TimedOut => {
+                    memory.silent_since.entry(name.clone()).or_insert(now.boottime);
+                }
+                FailureKind::NotYet
+                | FailureKind::WrongHostKey
+                | FailureKind::AccessDenied
+                | FailureKind::Malformed
+                | FailureKind::DataStale
+                | FailureKind::DriverNotConnected
+                | FailureKind::UnknownUps
+                | FailureKind::Other => {
+                    memory.silent_since.remove(name);
+                }
+            },
         }
     }
 }

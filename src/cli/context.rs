@@ -116,7 +116,13 @@ impl<'a> Context<'a> {
             Err(mistakes) => return Ok(Err(mistakes)),
         };
         let mut config = checked.config;
-        config.state_dir = self.state_dir.clone().unwrap_or(config.state_dir);
+        if let Some(state_dir) = &self.state_dir {
+            // The known host keys are in the state directory unless the configuration says otherwise.
+            if let Ok(name) = config.ssh.known_hosts_file.strip_prefix(&config.state_dir) {
+                config.ssh.known_hosts_file = state_dir.join(name);
+            }
+            config.state_dir.clone_from(state_dir);
+        }
         config.runtime_dir = self.runtime_dir.clone().unwrap_or(config.runtime_dir);
         Ok(Ok(Loaded { config, warnings: checked.warnings }))
     }

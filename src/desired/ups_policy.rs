@@ -189,11 +189,13 @@ fn override_changes(
     for (name, assessment) in &power.upses {
         let standing = declared.overrides.iter().find(|one| one.source == source(name));
         if assessment.verdict == UpsVerdict::Critical && is_alone_in_feeding(config, power, name) {
-            let wanted = trigger(config, name, assessment, budget, now);
             match standing {
-                None => changes.push(OverrideChange::Set(wanted)),
+                None => changes.push(OverrideChange::Set(trigger(config, name, assessment, budget, now))),
                 // A standing override only ever becomes more urgent.
-                Some(one) if wanted.path > one.path => changes.push(OverrideChange::Set(wanted)),
+                Some(one) if one.path == Path::Graceful && is_out_of_time(config, assessment, budget) => {
+                    let wanted = trigger(config, name, assessment, budget, now);
+                    changes.push(OverrideChange::Set(Override { path: Path::Emergency, ..wanted }));
+                }
                 Some(_) => {}
             }
         } else if standing.is_some()
@@ -219,6 +221,13 @@ fn is_alone_in_feeding(config: &Config, power: &Power, ups: &UpsName) -> bool {
     let mut feeds = config.nodes.values().map(|node| &node.feeds).chain([&config.own_host.feeds]);
     let is_named = feeds.clone().any(|feeds| feeds.contains(ups));
     !is_named || feeds.any(|feeds| feeds.contains(ups) && feeds.iter().all(is_critical))
+}
+
+/// Whether what is left is only enough for the emergency path. The full budget is not asked for again: a descent that has
+/// used up a part of its time has also done a part of its work.
+fn is_out_of_time(config: &Config, assessment: &Assessment, budget: &Budget) -> bool {
+    let least = budget.emergency.time.mul_f64(config.ups_policy.runtime_safety_factor);
+    assessment.is_urgent || assessment.time_left.is_some_and(|left| left <= least)
 }
 
 /// The override of a UPS whose time has come.
@@ -535,3 +544,6 @@ fn last_telling(polls: &UpsMemory) -> Option<&UpsSample> {
         status.has(UpsWord::Ol) || status.has(UpsWord::Ob) || status.has(UpsWord::Cal)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ use crate::model::{ClusterState, MachineId, NodeName, Unit, UpsName, seconds, se
 pub enum Blocker {
     /// This host is a peer: it starts nothing unless asked to.
     PeerMayNotStart,
+    /// This host is a peer that may not shut the cluster down by itself.
+    PeerMayNotStop,
     /// A UPS is on battery: nothing is started.
     OnBattery {
         /// Which, and what it says.
@@ -156,6 +158,7 @@ impl Blocker {
     pub fn name(&self) -> &'static str {
         match self {
             Blocker::PeerMayNotStart => "peer-may-not-start",
+            Blocker::PeerMayNotStop => "peer-may-not-stop",
             Blocker::OnBattery { .. } => "on-battery",
             Blocker::RechargeTooSlow { .. } => "recharge-too-slow",
             Blocker::UpsUnknown { .. } => "ups-unknown",
@@ -183,6 +186,9 @@ impl Blocker {
         Some(match self {
             Blocker::PeerMayNotStart => {
                 "start on the coordinator, or pass --allow-peer-startup to `hecate startup --execute`".to_owned()
+            }
+            Blocker::PeerMayNotStop => {
+                "shut down on the coordinator, or set coordination.local_shutdown_fallback: true".to_owned()
             }
             Blocker::OnBattery { .. } | Blocker::RechargeTooSlow { .. } | Blocker::UpsUnknown { .. } => {
                 "`hecate startup --execute --allow-on-battery` starts all the same".to_owned()
@@ -227,6 +233,7 @@ impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Blocker::PeerMayNotStart => f.write_str("this host is a peer and does not start the cluster"),
+            Blocker::PeerMayNotStop => f.write_str("this host is a peer and does not shut the cluster down by itself"),
             Blocker::OnBattery { ups, status } => write!(f, "UPS {ups} is on battery ({status})"),
             Blocker::RechargeTooSlow { ups, evidence } => write!(f, "UPS {ups} does not recharge in time: {evidence}"),
             Blocker::UpsUnknown { evidence, starts_in: Some(left) } => {
@@ -517,7 +524,7 @@ impl fmt::Display for Warning {
             Warning::Drift { node, evidence } => write!(f, "drift on {node}: {evidence}"),
             Warning::CordonedByOther { node } => write!(f, "{node} was cordoned by somebody else and stays so"),
             Warning::ContainersLeft { node, count } => write!(f, "{count} containers outlive k3s on {node}"),
-            Warning::Skipped { what, because } => write!(f, "{what} skipped: {because}"),
+            Warning::Skipped { what, because } => write!(f, "{what}: {because}"),
             Warning::StartedByItself { node, unit } => write!(f, "{unit} on {node} was started by somebody else"),
             Warning::NotManaged { node } => write!(f, "{node} is watched only, not commanded"),
         }

@@ -34,6 +34,9 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
     power_warnings(scene, draft);
     let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
     let is_open = !needs_start || guards(scene, draft);
+    if !is_open {
+        started_by_itself(scene, draft);
+    }
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
             absent(scene, draft, name, node);
@@ -52,6 +55,15 @@ fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
         HostState::Up => scene.unit(name) == Some(UnitState::Stopped),
         HostState::Off => true,
         HostState::Unreachable | HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
+    }
+}
+
+/// k3s' installer enables its units, so a node that boots starts k3s past every gate here: that is shown.
+fn started_by_itself(scene: &Scene<'_>, draft: &mut Draft) {
+    for (name, node) in scene.nodes() {
+        if matches!(scene.unit(name), Some(UnitState::Running | UnitState::Starting)) {
+            draft.warnings.push(Warning::StartedByItself { node: name.clone(), unit: node.role.unit() });
+        }
     }
 }
 

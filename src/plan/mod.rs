@@ -23,6 +23,7 @@ use self::step::{Evidence, Outcome, Step, Target};
 use crate::desired::Held;
 use crate::ledger::Phase;
 use crate::model::{ClusterState, NodeName, Uid, seconds};
+use crate::tracker::LEDGER_PATIENCE_ON_BATTERY;
 
 /// A step that was tried so often without effect is shown as a blocker; it is still tried, ever more rarely.
 const ATTEMPTS_BEFORE_BLOCKER: u32 = 4;
@@ -138,6 +139,7 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
             draft.wait(WaitReason::FirstObservation { of }, Duration::ZERO, None);
         } else if may_try(scene, &mut draft, &want.step) && free > 0 {
             free -= 1;
+            wait_for_ledger(scene, &mut draft, &want.step);
             plan.start.push(Planned { step: want.step, limit: want.limit, because: want.because.to_owned() });
         }
     }
@@ -153,6 +155,15 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
         wanted,
     };
     (plan, marks)
+}
+
+/// A step that relies on the ledger starts when it is on disk; the tracker sees to that, this only says it.
+fn wait_for_ledger(scene: &Scene<'_>, draft: &mut Draft, step: &Step) {
+    let is_said = draft.waits.iter().any(|wait| wait.reason == WaitReason::LedgerOnDisk);
+    if let (Some(since), true, false) = (scene.memory.ledger_pending, step.relies_on_ledger(), is_said) {
+        let limit = scene.effective.is_on_battery().then_some(LEDGER_PATIENCE_ON_BATTERY);
+        draft.wait(WaitReason::LedgerOnDisk, scene.now.since(since), limit);
+    }
 }
 
 /// What runs goes on while it is wanted. A drain or a snapshot that is not wanted any more is no longer waited for;

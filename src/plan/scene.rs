@@ -178,6 +178,11 @@ impl<'a> Scene<'a> {
         self.ledger.powered_off.contains_key(node)
     }
 
+    /// Whether a host is silent now.
+    pub fn is_silent(&self, node: &NodeName) -> bool {
+        self.memory.silent_since.contains_key(node)
+    }
+
     /// For how long a host has been silent.
     pub fn silent_for(&self, node: &NodeName) -> Duration {
         self.memory.silent_since.get(node).map_or(Duration::ZERO, |since| self.now.since(*since))

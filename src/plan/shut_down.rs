@@ -20,7 +20,7 @@ use self::power_off::{kill_containers, power_off};
 use super::blocker::{Blocker, WaitReason, Warning};
 use super::scene::{Draft, Scene};
 use super::step::Step;
-use crate::config::Node;
+use crate::config::{CoordinationRole, Node};
 use crate::ledger::{Phase, Wish};
 use crate::model::{ClusterState, FailureKind, NodeName, Path};
 use crate::snapshot::UnitState;
@@ -38,6 +38,10 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     }
     if let Some(why) = scene.ledger_problem.filter(|_| !scene.effective.is_override()) {
         draft.blockers.push(Blocker::LedgerUnreadable { why: why.to_owned() });
+        return;
+    }
+    if is_peer_without_leave(scene) {
+        draft.blockers.push(Blocker::PeerMayNotStop);
         return;
     }
     if let Some(why) = scene.effective.hold_descent() {
@@ -61,6 +65,15 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     }
 }
 
+/// A peer's UPS shuts down locally only where `coordination.local_shutdown_fallback` allows it; an operator's own wish on
+/// a peer is obeyed.
+fn is_peer_without_leave(scene: &Scene<'_>) -> bool {
+    let coordination = &scene.config.coordination;
+    scene.effective.is_override()
+        && coordination.role == CoordinationRole::Peer
+        && !coordination.local_shutdown_fallback
+}
+
 /// A declared power-off is carried out once: after the boot that follows it, it is history.
 fn is_spent(scene: &Scene<'_>, wish: &Wish) -> bool {
     let told_in_another_boot =
@@ -82,21 +95,17 @@ fn held(scene: &Scene<'_>, draft: &mut Draft, why: &str) {
     }
 }
 
-/// After convergence nothing is stopped again; what came up by itself and what was left running are shown.
+/// After convergence nothing is stopped again; what came up by itself is shown.
 fn report_drift(scene: &Scene<'_>, draft: &mut Draft) {
     for (name, _) in scene.nodes() {
-        let Some(unit) = scene.unit(name) else { continue };
-        let containers = scene.host(name).map_or(0, |host| host.containers);
-        match unit {
-            UnitState::Running | UnitState::Starting => {
-                let state = scene.effective.state();
-                let evidence = format!("k3s is {unit:?} although {state} is desired").to_lowercase();
-                draft.warnings.push(Warning::Drift { node: name.clone(), evidence });
-            }
-            UnitState::Stopped if containers > 0 => {
-                draft.warnings.push(Warning::ContainersLeft { node: name.clone(), count: containers });
-            }
-            UnitState::Stopped | UnitState::Stopping | UnitState::NotFound => {}
+        if let Some(host) = scene.host(name).filter(|host| host.containers > 0)
+            && scene.unit(name) == Some(UnitState::Stopped)
+        {
+            draft.warnings.push(Warning::ContainersLeft { node: name.clone(), count: host.containers });
+        }
+        if let Some(unit @ (UnitState::Running | UnitState::Starting)) = scene.unit(name) {
+            let evidence = format!("k3s is {unit:?} although {} is desired", scene.effective.state()).to_lowercase();
+            draft.warnings.push(Warning::Drift { node: name.clone(), evidence });
         }
     }
 }

@@ -4,8 +4,10 @@
 //! pass. The loop never waits for a disk, a host or an API: those have tasks and threads of their own.
 
 mod keeper;
+mod once;
 mod passes;
 mod steps;
+mod voice;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use self::passes::{Parts, Reconciler, pass_once};
+use self::once::pass_once;
+use self::passes::{Parts, Reconciler};
 use crate::act::Hands;
 use crate::act::power::{OwnHost, SystemdHost, UntouchableHost};
 use crate::clients::ssh::{Ssh, SshError};
@@ -88,7 +91,9 @@ pub async fn run_daemon(given: Loop, stop: watch::Receiver<bool>) -> Result<(), 
 ///
 /// # Errors
 /// As [`run_daemon`].
-pub async fn run_foreground(given: Loop, stop: watch::Receiver<bool>) -> Result<(), ReconcileError> {
+pub async fn run_foreground(mut given: Loop, stop: watch::Receiver<bool>) -> Result<(), ReconcileError> {
+    // A person sits at this host; what is left to be powered off is theirs.
+    given.config.own_host.power_off = false;
     let actor = Actor::Foreground { pid: std::process::id() };
     run(given, stop, actor, Arc::new(UntouchableHost)).await
 }

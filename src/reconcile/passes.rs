@@ -12,7 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use super::keeper::{Job, Keeper, Kept};
+use super::once::read;
 use super::steps::{Done, Steps};
+use super::voice::{Told, tell_end};
 use super::{ReconcileError, parts};
 use crate::act::Hands;
 use crate::act::power::OwnHost;
@@ -21,16 +23,14 @@ use crate::clock;
 use crate::config::Config;
 use crate::decide::{Decision, Known, decide};
 use crate::desired::ups_policy::{OverrideChange, apply};
-use crate::desired::{Declared, DeclaredHealth, Spec};
+use crate::desired::{Declared, DeclaredHealth};
 use crate::history::History;
-use crate::ledger::{Ledger, OwnPowerOff, Wish};
-use crate::model::{ClusterState, Now, Stamp};
+use crate::ledger::Ledger;
+use crate::model::Now;
 use crate::observe::Eyes;
-use crate::plan::blocker::{Blocker, WaitReason};
-use crate::plan::step::Outcome;
 use crate::serve::Metrics;
 use crate::status::{Actor, Intent, LastStep, Status};
-use crate::store::{DeclaredFile, HistoryFile, IntentRecord, LedgerFile, Store};
+use crate::store::{DeclaredFile, IntentRecord, Store};
 use crate::telemetry::chain;
 use crate::tracker::{Command, Event, Memory, track};
 
@@ -44,8 +44,6 @@ const IDLE_PASS: Duration = Duration::from_secs(15);
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 /// Steps shown in the status.
 const LAST_STEPS_MAX: usize = 20;
-/// A desired state of this host's very first start is set by this name.
-const FIRST_START: &str = "hecate (first start)";
 
 /// What belongs to one configuration; a reload replaces it whole.
 #[derive(Debug)]
@@ -80,119 +78,11 @@ pub(super) struct Reconciler {
     last_steps: VecDeque<LastStep>,
     told: Told,
     pass: u64,
+    is_write_failing: bool,
     config_problem: Option<String>,
     write_problem: Option<String>,
     retry_at: Option<Duration>,
     publish: watch::Sender<Option<Arc<Status>>>,
-}
-
-/// What was logged last, so that only changes are logged.
-#[derive(Debug, Default)]
-struct Told {
-    effective: String,
-    blockers: Vec<String>,
-    waits: Vec<&'static str>,
-    warnings: Vec<String>,
-    was_converged: bool,
-    write_problem: bool,
-}
-
-/// What was read from the state directory at a start.
-struct Found {
-    declared: Declared,
-    health: DeclaredHealth,
-    ledger: Ledger,
-    ledger_problem: Option<String>,
-    history: History,
-}
-
-/// Reads what is on disk. Fails on nothing: what cannot be read is shown and held.
-fn read(store: &Store, now: &Now) -> Found {
-    let history = match store.read_history() {
-        HistoryFile::Good(history) => history,
-        HistoryFile::Missing => History::default(),
-        HistoryFile::Unreadable { why } => {
-            tracing::warn!(why, "past runs cannot be read; budgets come from the configuration");
-            History::default()
-        }
-    };
-    let placeholder = Declared::new(Spec {
-        state: ClusterState::Running,
-        reason: String::new(),
-        set_by: FIRST_START.to_owned(),
-        set_at: now.wall,
-        options: Default::default(),
-    });
-    let (declared, health) = match store.read_declared() {
-        DeclaredFile::Good(declared) => (declared, DeclaredHealth::Good),
-        DeclaredFile::Missing { other_state_exists: false } => (placeholder, DeclaredHealth::Good),
-        DeclaredFile::Missing { other_state_exists: true } => (placeholder, DeclaredHealth::Lost),
-        DeclaredFile::Unreadable { why } => {
-            tracing::error!(why, "desired.yaml cannot be read, and no last good one is known");
-            (placeholder, DeclaredHealth::Lost)
-        }
-    };
-    let (mut ledger, ledger_problem) = match store.read_ledger() {
-        LedgerFile::Good(ledger) => (ledger, None),
-        LedgerFile::Missing if history.runs.is_empty() => (Ledger::default(), None),
-        LedgerFile::Missing => (spent(&declared, now), None),
-        LedgerFile::Unreadable { why } => (Ledger::default(), Some(why)),
-    };
-    match store.read_enrolled() {
-        Ok(enrolled) => ledger.machine_ids.extend(enrolled),
-        Err(error) => tracing::warn!(error = %chain(&error), "enrolled machine ids cannot be read"),
-    }
-    Found { declared, health, ledger, ledger_problem, history }
-}
-
-/// The ledger in place of one that was lost: the wish counts as carried out, so that nothing is done a second time and
-/// no flag outlives its episode.
-fn spent(declared: &Declared, now: &Now) -> Ledger {
-    tracing::warn!("ledger.json was lost; what may be done once counts as done");
-    let wish = Wish { state: declared.spec.state, set_at: declared.spec.set_at };
-    let told = Stamp { boot_id: "lost".into(), ..now.stamp() };
-    Ledger { fulfilled: Some(wish), own_power_off: Some(OwnPowerOff { told, run: "lost".into() }), ..Ledger::default() }
-}
-
-/// One pass without a loop: looks for at most `limit` and changes nothing.
-pub(super) async fn pass_once(
-    config: &Arc<Config>,
-    store: &Store,
-    wish: Option<Spec>,
-    eyes: &Eyes,
-    limit: Duration,
-    wake: &Notify,
-) -> Status {
-    let began = clock::now();
-    let Found { mut declared, health, ledger, ledger_problem, history } = read(store, &began);
-    let health = if wish.is_some() { DeclaredHealth::Good } else { health };
-    if let Some(spec) = wish {
-        declared.spec = spec;
-    }
-    let deadline = tokio::time::Instant::now() + limit;
-    let mut memory = Memory { began: began.boottime, ..Memory::default() };
-    eyes.look_closely();
-    loop {
-        let now = clock::now();
-        let snapshot = eyes.snapshot();
-        memory = track(memory, Event::Observed(&snapshot), &now).0;
-        let known = Known {
-            config,
-            declared: &declared,
-            health: &health,
-            snapshot: &snapshot,
-            history: &history,
-            ledger: &ledger,
-            ledger_problem: ledger_problem.as_deref(),
-            memory: &memory,
-        };
-        let decision = decide(known, &now);
-        let is_settled = decision.plan.waits.is_empty() && eyes.is_complete();
-        let woken = tokio::time::timeout_at(deadline, wake.notified()).await;
-        if woken.is_err() || is_settled {
-            return decision.status;
-        }
-    }
 }
 
 impl Reconciler {
@@ -222,6 +112,7 @@ impl Reconciler {
             last_steps: VecDeque::new(),
             told: Told::default(),
             pass: 0,
+            is_write_failing: false,
             config_problem: None,
             write_problem: None,
             retry_at: None,
@@ -352,7 +243,7 @@ impl Reconciler {
         let commands = self.feed(Event::Decided(&decision), &now);
         self.carry_out(commands);
         self.parts.eyes.focus(&decision, !self.memory.in_flight.is_empty());
-        self.tell(&decision);
+        self.told.tell(&decision, self.pass);
         self.status(decision)
     }
 
@@ -445,17 +336,17 @@ impl Reconciler {
     fn note_write(&mut self, what: &'static str, why: Option<String>) {
         match why {
             Some(why) => {
-                if !self.told.write_problem {
+                if !self.is_write_failing {
                     tracing::error!(file = what, why, "cannot write; a shutdown on battery goes on without");
                 }
-                self.told.write_problem = true;
+                self.is_write_failing = true;
                 self.write_problem = Some(format!("{what}: {why}"));
             }
             None => {
-                if self.told.write_problem {
+                if self.is_write_failing {
                     tracing::info!(file = what, "written again");
                 }
-                self.told.write_problem = false;
+                self.is_write_failing = false;
                 self.write_problem = None;
             }
         }
@@ -527,14 +418,15 @@ impl Reconciler {
         if self.intent == Some(state) {
             return;
         }
-        self.intent = Some(state);
         let record = IntentRecord {
             state,
             since: now.wall,
             by: self.declared.spec.set_by.clone(),
             reason: decision.status.episode.as_ref().map_or_else(String::new, |episode| episode.trigger.clone()),
         };
-        let _ = self.keeper.ask(Job::Intent(record));
+        if self.keeper.ask(Job::Intent(record)) {
+            self.intent = Some(state);
+        }
     }
 
     fn status(&mut self, decision: Decision) -> Arc<Status> {
@@ -549,63 +441,6 @@ impl Reconciler {
         self.keeper.publish(Arc::clone(&status));
         status
     }
-
-    /// Logs what changed, and nothing else: a quiet cluster is a quiet log.
-    fn tell(&mut self, decision: &Decision) {
-        let plan = &decision.plan;
-        let effective = format!("{} ({})", decision.effective.state(), decision.effective.path());
-        if effective != self.told.effective {
-            tracing::info!(effective, because = ?decision.effective.because(), "obeying");
-            self.told.effective = effective;
-        }
-        let names: Vec<String> = plan.blockers.iter().map(|blocker| blocker.name().to_owned()).collect();
-        for blocker in plan.blockers.iter().filter(|one| !self.told.blockers.contains(&one.name().to_owned())) {
-            let hint = Blocker::hint(blocker).unwrap_or_default();
-            tracing::warn!(blocker = blocker.name(), evidence = %blocker, hint, "blocked");
-        }
-        self.told.blockers = names;
-        let waits: Vec<&'static str> = plan.waits.iter().map(|wait| wait.reason.name()).collect();
-        for wait in plan.waits.iter().filter(|one| !self.told.waits.contains(&one.reason.name())) {
-            // A look that is under way ends within its deadline and says nothing about the cluster.
-            if let WaitReason::FirstObservation { of } = &wait.reason {
-                tracing::debug!(of, "looking");
-                continue;
-            }
-            tracing::info!(wait = wait.reason.name(), evidence = %wait.reason, limit = ?wait.limit, "waiting");
-        }
-        self.told.waits = waits;
-        let warnings: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
-        for warning in plan.warnings.iter() {
-            // The evidence of a warning may count seconds; its name and place do not.
-            if !self.told.warnings.iter().any(|told| same_but_figures(told, &warning.to_string())) {
-                tracing::warn!(warning = warning.name(), evidence = %warning, "look at this");
-            }
-        }
-        self.told.warnings = warnings;
-        let is_converged = plan.is_converged();
-        if is_converged && !self.told.was_converged {
-            tracing::info!(state = %decision.effective.state(), "converged");
-        }
-        self.told.was_converged = is_converged;
-        tracing::debug!(pass = self.pass, converged = is_converged, "pass");
-    }
-}
-
-fn tell_end(step: &str, outcome: &Outcome, took: Duration) {
-    let millis = took.as_millis();
-    match outcome {
-        Outcome::Tried => tracing::info!(step, millis, "tried"),
-        Outcome::Cancelled => tracing::info!(step, millis, "no longer waited for"),
-        Outcome::Refused { evidence } => tracing::warn!(step, millis, evidence, "refused"),
-        Outcome::Failed { why } => tracing::warn!(step, millis, why, "failed"),
-        Outcome::DeadlinePassed => tracing::warn!(step, millis, "its time was up"),
-    }
-}
-
-/// Whether two texts differ in nothing but figures.
-fn same_but_figures(one: &str, other: &str) -> bool {
-    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
-    words(one) == words(other)
 }
 
 /// Wakes the loop when `desired.yaml` is replaced. The folder is watched, as the file is another one each time.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use hecate::config::{Config, Drift, UpsPath};
+use hecate::config::{Config, CoordinationRole, Drift, UpsPath};
 use hecate::desired::{Held, Hold, Options, Spec};
+use hecate::history::RunResult;
 use hecate::model::{ClusterState, NodeName};
 use hecate::plan::blocker::{Blocker, WaitReason, Warning};
 use hecate::plan::step::Step;
@@ -82,6 +83,17 @@ fn count(simulation: &Simulation, text: &str) -> usize {
 
 fn blockers(simulation: &Simulation) -> Vec<Blocker> {
     simulation.last.as_ref().map(|decision| decision.plan.blockers.clone()).unwrap_or_default()
+}
+
+/// A cluster that was drained off, lost its mains, and is to run again.
+fn wished_up_on_battery() -> Simulation {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    cut_mains(&mut simulation);
+    simulation.run_until(Duration::from_secs(10), |_| false);
+    wish(&mut simulation, ClusterState::Running);
+    simulation
 }
 
 fn node(name: &str) -> NodeName {
@@ -212,12 +224,7 @@ fn a_paused_node_is_left_alone_and_shown() {
 
 #[test]
 fn nothing_is_started_on_battery_unless_it_is_allowed() {
-    let mut simulation = converged(|_| {});
-    wish(&mut simulation, ClusterState::DrainedOff);
-    converges(&mut simulation, 15 * MINUTE);
-    cut_mains(&mut simulation);
-    simulation.run_until(Duration::from_secs(10), |_| false);
-    wish(&mut simulation, ClusterState::Running);
+    let mut simulation = wished_up_on_battery();
     simulation.run_until(MINUTE, |_| false);
     assert_eq!(count(&simulation, "start"), 0, "{}", told(&simulation));
     assert!(blockers(&simulation).iter().any(|blocker| matches!(blocker, Blocker::OnBattery { .. })));
@@ -336,4 +343,70 @@ fn a_plan_says_first_what_it_waits_for() {
     assert!(plan.waits.iter().any(|wait| matches!(wait.reason, WaitReason::Drained { .. })));
     assert!(plan.running.iter().all(|step| matches!(step, Step::Drain { .. })));
     assert!(plan.forecast.iter().any(|step| matches!(step, Step::SaveEtcdSnapshot { .. })));
+}
+
+#[test]
+fn a_run_that_powers_this_host_off_is_recorded_once() {
+    let mut simulation = converged(|_| {});
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    simulation.world.pace.recharge = 10 * MINUTE;
+    mains_back(&mut simulation);
+    assert!(simulation.run_until(60 * MINUTE, |it| it.world.own_is_on && it.is_converged()));
+    let descents = simulation.history.runs.iter().filter(|run| run.state == ClusterState::Poweroff);
+    let results: Vec<_> = descents.map(|run| (run.result, run.from_running)).collect();
+    assert_eq!(results, vec![(RunResult::Converged, true)]);
+}
+
+#[test]
+fn a_unit_that_passed_a_closed_gate_by_itself_is_shown() {
+    let mut simulation = wished_up_on_battery();
+    simulation.world.hosts.get_mut(&node("cp-1")).expect("it is there").unit = UnitState::Running;
+    simulation.run_until(Duration::from_secs(10), |_| false);
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    let shown = Warning::StartedByItself { node: node("cp-1"), unit: hecate::model::Unit::K3s };
+    assert!(plan.warnings.contains(&shown), "{:?}", plan.warnings);
+    assert_eq!(count(&simulation, "stop k3s on cp-1"), 1, "only the descent before stopped it");
+}
+
+#[test]
+fn a_peer_starts_nothing_and_stops_only_with_leave() {
+    for is_allowed in [false, true] {
+        let mut simulation = converged(|config| {
+            config.coordination.role = CoordinationRole::Peer;
+            config.coordination.local_shutdown_fallback = is_allowed;
+        });
+        simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").unit = UnitState::Stopped;
+        simulation.run_until(5 * MINUTE, |_| false);
+        assert_eq!(count(&simulation, "start"), 0, "{}", told(&simulation));
+        assert_eq!(blockers(&simulation), vec![Blocker::PeerMayNotStart]);
+        cut_mains(&mut simulation);
+        simulation.run_until(19 * MINUTE, |it| it.world.is_dark());
+        assert_eq!(count(&simulation, "stop") > 0, is_allowed, "{}", told(&simulation));
+        assert_eq!(blockers(&simulation).contains(&Blocker::PeerMayNotStop), !is_allowed);
+    }
+}
+
+#[test]
+fn a_host_that_answers_nonsense_is_not_taken_for_off() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(10 * MINUTE, |it| count(it, "power off worker-1") == 1), "{}", told(&simulation));
+    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").is_confused = true;
+    simulation.run_until(20 * MINUTE, |it| !it.world.own_is_on);
+    assert!(simulation.world.own_is_on, "it waits for worker-1:\n{}", told(&simulation));
+}
+
+#[test]
+fn containers_that_are_left_stay_shown_after_the_descent() {
+    let mut simulation = converged(|config| config.shutdown.killall = false);
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.tick();
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    assert!(
+        plan.warnings.contains(&Warning::ContainersLeft { node: node("worker-1"), count: 3 }),
+        "{:?}",
+        plan.warnings
+    );
 }

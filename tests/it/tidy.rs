@@ -130,3 +130,20 @@ fn no_room_is_a_lumber_room() {
         assert!(!["utils", "util", "helpers", "common", "misc", "kube"].contains(&name.as_str()), "{name}");
     }
 }
+
+#[test]
+fn every_reason_stands_in_the_readmes_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reasons = std::fs::read_to_string(root.join("src/plan/blocker.rs")).expect("the file can be read");
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("the file can be read");
+    let names: Vec<&str> = reasons
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\",")?.rsplit_once("=> \""))
+        .map(|(_, name)| name)
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        .collect();
+    assert!(names.len() > 40, "the names are found: {names:?}");
+    for name in names {
+        assert!(readme.contains(&format!("| `{name}`")), "README.md has no row for {name}");
+    }
+}

@@ -183,6 +183,7 @@ impl Facts for NodeObject {
             is_ready,
             // The Lease says this, not the Node.
             lease_changed: None,
+            lease_renewed: None,
             boot_id: info.boot_id.filter(|id| !id.is_empty()).map(BootId::new),
             machine_id: info.machine_id.filter(|id| !id.is_empty()).map(MachineId::new),
             is_cordoned: raw.spec.unwrap_or_default().unschedulable.unwrap_or(false),

@@ -35,6 +35,7 @@ fn a_node_keeps_what_rules_read() {
         NodeObject {
             is_ready: true,
             lease_changed: None,
+            lease_renewed: None,
             boot_id: Some("b-1".into()),
             machine_id: Some("m-1".into()),
             is_cordoned: true,

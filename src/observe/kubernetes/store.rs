@@ -310,8 +310,10 @@ fn reading<R: Row, T>(
 
 fn node_map(nodes: &Table<NodeObject>, leases: &Table<LeaseFacts>) -> NodeMap {
     let with_lease = |(name, node): (&NodeName, &NodeObject)| {
-        let lease_changed = leases.rows.get(name).and_then(|lease| lease.changed);
-        (name.clone(), NodeObject { lease_changed, ..node.clone() })
+        let lease = leases.rows.get(name);
+        let lease_changed = lease.and_then(|lease| lease.changed);
+        let lease_renewed = lease.and_then(|lease| lease.renewed);
+        (name.clone(), NodeObject { lease_changed, lease_renewed, ..node.clone() })
     };
     Arc::new(nodes.rows.iter().map(with_lease).collect())
 }

@@ -5,7 +5,15 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn node(is_ready: bool) -> NodeObject {
-    NodeObject { is_ready, lease_changed: None, boot_id: None, machine_id: None, is_cordoned: false, cordoned_by: None }
+    NodeObject {
+        is_ready,
+        lease_changed: None,
+        lease_renewed: None,
+        boot_id: None,
+        machine_id: None,
+        is_cordoned: false,
+        cordoned_by: None,
+    }
 }
 
 fn ready(store: &mut Store, at: u32) {

@@ -107,7 +107,7 @@ pub(super) fn power_off_node(
             let is_late = elapsed >= scene.limit(limit) && scene.is_emergency();
             return (is_late, is_late);
         }
-        return (true, state != HostState::Up && scene.is_emergency());
+        return (true, scene.is_silent(name) && scene.is_emergency());
     }
     if state != HostState::Up {
         let is_passed = is_given_up || scene.config.is_ignored(name);

@@ -57,6 +57,9 @@ impl World {
         if !host.is_on || !host.is_reachable {
             return Reading::unknown(FailureKind::TimedOut, "connection timed out", self.time);
         }
+        if host.is_confused {
+            return Reading::unknown(FailureKind::Malformed, "says nothing of k3s.service", self.time);
+        }
         let (k3s, k3s_agent) = match host.role.unit() {
             Unit::K3s => (host.unit, UnitState::NotFound),
             Unit::K3sAgent => (UnitState::NotFound, host.unit),
@@ -131,6 +134,7 @@ impl World {
         Some(NodeObject {
             is_ready: true,
             lease_changed: object.lease_changed,
+            lease_renewed: None,
             boot_id: Some(BootId::new(format!("{name}-{}", object.boot))),
             machine_id: Some(MachineId::new(format!("machine-{name}"))),
             is_cordoned: object.is_cordoned,

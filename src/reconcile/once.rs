@@ -1,0 +1,142 @@
+//! What is read at a start, and the one pass that a command without a loop makes.
+//!
+//! Reading fails on nothing, and a pass in here changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::config::Config;
+use crate::decide::{Known, decide};
+use crate::desired::{Declared, DeclaredHealth, Spec};
+use crate::history::History;
+use crate::ledger::{Ledger, OwnPowerOff, Wish};
+use crate::model::{ClusterState, Now, Reading, Stamp};
+use crate::observe::Eyes;
+use crate::plan::safety::LEASE_MAX_AGE;
+use crate::snapshot::Snapshot;
+use crate::status::Status;
+use crate::store::{DeclaredFile, HistoryFile, LedgerFile, Store};
+use crate::telemetry::chain;
+use crate::tracker::{Event, Memory, track};
+
+/// A desired state of this host's very first start is set by this name.
+const FIRST_START: &str = "hecate (first start)";
+
+/// What was read from the state directory at a start.
+pub(super) struct Found {
+    pub(super) declared: Declared,
+    pub(super) health: DeclaredHealth,
+    pub(super) ledger: Ledger,
+    pub(super) ledger_problem: Option<String>,
+    pub(super) history: History,
+}
+
+/// Reads what is on disk. Fails on nothing: what cannot be read is shown and held.
+pub(super) fn read(store: &Store, now: &Now) -> Found {
+    let history = match store.read_history() {
+        HistoryFile::Good(history) => history,
+        HistoryFile::Missing => History::default(),
+        HistoryFile::Unreadable { why } => {
+            tracing::warn!(why, "past runs cannot be read; budgets come from the configuration");
+            History::default()
+        }
+    };
+    let placeholder = Declared::new(Spec {
+        state: ClusterState::Running,
+        reason: String::new(),
+        set_by: FIRST_START.to_owned(),
+        set_at: now.wall,
+        options: Default::default(),
+    });
+    let (declared, health) = match store.read_declared() {
+        DeclaredFile::Good(declared) => (declared, DeclaredHealth::Good),
+        DeclaredFile::Missing { other_state_exists: false } => (placeholder, DeclaredHealth::Good),
+        DeclaredFile::Missing { other_state_exists: true } => (placeholder, DeclaredHealth::Lost),
+        DeclaredFile::Unreadable { why } => {
+            tracing::error!(why, "desired.yaml cannot be read, and no last good one is known");
+            (placeholder, DeclaredHealth::Lost)
+        }
+    };
+    let (mut ledger, ledger_problem) = match store.read_ledger() {
+        LedgerFile::Good(ledger) => (ledger, None),
+        LedgerFile::Missing if history.runs.is_empty() => (Ledger::default(), None),
+        LedgerFile::Missing => (spent(&declared, now), None),
+        LedgerFile::Unreadable { why } => (Ledger::default(), Some(why)),
+    };
+    match store.read_enrolled() {
+        Ok(enrolled) => ledger.machine_ids.extend(enrolled),
+        Err(error) => tracing::warn!(error = %chain(&error), "enrolled machine ids cannot be read"),
+    }
+    Found { declared, health, ledger, ledger_problem, history }
+}
+
+/// The ledger in place of one that was lost: the wish counts as carried out, so that nothing is done a second time and
+/// no flag outlives its episode.
+fn spent(declared: &Declared, now: &Now) -> Ledger {
+    tracing::warn!("ledger.json was lost; what may be done once counts as done");
+    let wish = Wish { state: declared.spec.state, set_at: declared.spec.set_at };
+    let told = Stamp { boot_id: "lost".into(), ..now.stamp() };
+    Ledger { fulfilled: Some(wish), own_power_off: Some(OwnPowerOff { told, run: "lost".into() }), ..Ledger::default() }
+}
+
+/// One pass without a loop: looks for at most `limit` and changes nothing.
+pub(super) async fn pass_once(
+    config: &Arc<Config>,
+    store: &Store,
+    wish: Option<Spec>,
+    eyes: &Eyes,
+    limit: Duration,
+    wake: &Notify,
+) -> Status {
+    let began = clock::now();
+    let Found { mut declared, health, ledger, ledger_problem, history } = read(store, &began);
+    let health = if wish.is_some() { DeclaredHealth::Good } else { health };
+    if let Some(spec) = wish {
+        declared.spec = spec;
+    }
+    let deadline = tokio::time::Instant::now() + limit;
+    let mut memory = Memory { began: began.boottime, ..Memory::default() };
+    eyes.look_closely();
+    loop {
+        let now = clock::now();
+        let snapshot = believing_clocks(eyes.snapshot(), &now);
+        memory = track(memory, Event::Observed(&snapshot), &now).0;
+        let known = Known {
+            config,
+            declared: &declared,
+            health: &health,
+            snapshot: &snapshot,
+            history: &history,
+            ledger: &ledger,
+            ledger_problem: ledger_problem.as_deref(),
+            memory: &memory,
+        };
+        let decision = decide(known, &now);
+        let is_settled = decision.plan.waits.is_empty() && eyes.is_complete();
+        let woken = tokio::time::timeout_at(deadline, wake.notified()).await;
+        if woken.is_err() || is_settled {
+            return decision.status;
+        }
+    }
+}
+
+/// A single look is over before most Leases are renewed, so it goes by the nodes' clocks: it changes nothing, and what
+/// it shows may be as wrong as they are. The loop waits until it has seen the renewal itself.
+fn believing_clocks(mut snapshot: Snapshot, now: &Now) -> Snapshot {
+    if let Reading::Known { value, .. } = &mut snapshot.api.nodes {
+        let mut nodes = BTreeMap::clone(value);
+        for node in nodes.values_mut().filter(|node| node.lease_changed.is_none()) {
+            let age = node.lease_renewed.map(|renewed| now.wall.duration_since(renewed));
+            node.lease_changed = age
+                .and_then(|age| Duration::try_from(age).ok())
+                .filter(|age| *age <= LEASE_MAX_AGE)
+                .map(|age| now.boottime.saturating_sub(age));
+        }
+        *value = Arc::new(nodes);
+    }
+    snapshot
+}
