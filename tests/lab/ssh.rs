@@ -138,7 +138,7 @@ pub(crate) fn jump_host_is_used_and_gone_around_when_it_is_away(site: &Site) -> 
     // Kept connections through it are noticed to be dead, and every host is asked directly.
     let status = site.until_status("every host to be seen again, and the cluster to run", seconds(60), |status| {
         let is_later = |node: &&str| began(status, node).is_some_and(|began| began > unplugged + 8.0);
-        NODES.iter().all(|node| is_later(node)) && status.is_running()
+        NODES.iter().all(is_later) && status.is_running()
     })?;
     all_up(&status)?;
     site.lab(&["node", "plug", "jump"])?;
