@@ -14,6 +14,7 @@ mod link;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openssh::Stdio;
@@ -62,10 +63,18 @@ impl Output {
     }
 }
 
+/// How many commands were sent, by share.
+#[derive(Debug, Default)]
+struct RoundTrips {
+    read: AtomicU64,
+    act: AtomicU64,
+}
+
 /// The way to all managed nodes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ssh {
     hosts: Arc<BTreeMap<NodeName, Arc<Host>>>,
+    round_trips: Arc<RoundTrips>,
 }
 
 impl Ssh {
@@ -100,7 +109,7 @@ impl Ssh {
             );
             (name.clone(), Arc::new(host))
         });
-        Ok(Self { hosts: Arc::new(hosts.collect()) })
+        Ok(Self { hosts: Arc::new(hosts.collect()), round_trips: Arc::default() })
     }
 
     /// Makes sure that there is a session, waiting at most as long as a connect by every way may take.
@@ -127,6 +136,11 @@ impl Ssh {
             Ok(opened) => opened?,
             Err(_) => return Err(late("open a channel", false)),
         };
+        match share {
+            Share::Read => &self.round_trips.read,
+            Share::Act => &self.round_trips.act,
+        }
+        .fetch_add(1, Ordering::Relaxed);
         match timeout_at(deadline, collect(&host, &link, child)).await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(error)) => {
@@ -140,6 +154,13 @@ impl Ssh {
                 Err(late("run a command", true))
             }
         }
+    }
+
+    /// How many commands were sent to nodes so far, by share.
+    pub fn round_trips(&self) -> BTreeMap<&'static str, u64> {
+        let read = self.round_trips.read.load(Ordering::Relaxed);
+        let act = self.round_trips.act.load(Ordering::Relaxed);
+        BTreeMap::from([("read", read), ("act", act)])
     }
 
     /// The way the kept session takes; None where there is none, or a connect is under way.

@@ -150,6 +150,8 @@ impl Reconciler {
             let began = Instant::now();
             let status = self.pass();
             self.metrics.pass_took(began.elapsed());
+            let hands = &self.parts.hands;
+            self.metrics.calls_made(&hands.api.requests(), &hands.ssh.round_trips());
             let is_idle = status.is_converged && !status.effective.is_on_battery();
             self.publish.send_replace(Some(status));
             let pause = if is_idle { IDLE_PASS } else { BUSY_PASS };

@@ -3,7 +3,7 @@
 //! Label values come from variant names and configured names only, so that no text from outside can blow up the number
 //! of series. What is not known has no sample.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub struct Metrics {
     running: GaugeVec,
     steps: IntCounterVec,
     passes: IntCounter,
+    api_requests: IntCounterVec,
+    ssh_round_trips: IntCounterVec,
     pass_duration: Histogram,
     last_pass: Gauge,
     budget: GaugeVec,
@@ -68,6 +70,7 @@ struct Progress {
     updated: Option<Instant>,
     pass: u64,
     counted: BTreeSet<String>,
+    called: BTreeMap<String, u64>,
 }
 
 impl Default for Metrics {
@@ -86,6 +89,8 @@ impl Metrics {
         };
         let durations = HistogramOpts::new("hecate_pass_duration_seconds", "How long a pass took.")
             .buckets(PASS_BUCKETS_SECONDS.to_vec());
+        let api_requests = Opts::new("hecate_api_requests_total", "Requests to the Kubernetes API, by kind.");
+        let ssh_round_trips = Opts::new("hecate_ssh_round_trips_total", "Commands sent to nodes over SSH, by share.");
         let steps = Opts::new("hecate_steps_total", "Attempts at steps that ended, by outcome.");
         many("hecate_build_info", "The version that runs.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
@@ -111,6 +116,8 @@ impl Metrics {
             running: many("hecate_steps_running", "Steps that run now.", &["step"]),
             steps: registered(&registry, IntCounterVec::new(steps, &["step", "outcome"])),
             passes: registered(&registry, IntCounter::new("hecate_passes_total", "Passes that ended.")),
+            api_requests: registered(&registry, IntCounterVec::new(api_requests, &["request"])),
+            ssh_round_trips: registered(&registry, IntCounterVec::new(ssh_round_trips, &["share"])),
             pass_duration: registered(&registry, Histogram::with_opts(durations)),
             last_pass: one("hecate_last_pass_timestamp_seconds", "When the last pass began, by wall clock."),
             budget: many("hecate_shutdown_budget_seconds", "How long a shutdown takes, by path.", &["path"]),
@@ -144,6 +151,18 @@ impl Metrics {
     /// Records how long a pass took.
     pub fn pass_took(&self, duration: Duration) {
         self.pass_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Takes in how many calls were made so far. A reload begins to count anew; what was counted before stays.
+    pub fn calls_made(&self, api: &BTreeMap<&'static str, u64>, ssh: &BTreeMap<&'static str, u64>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        for (counter, made) in [(&self.api_requests, api), (&self.ssh_round_trips, ssh)] {
+            for (label, count) in made {
+                let before = progress.called.insert((*label).to_owned(), *count).unwrap_or_default();
+                let new = count.checked_sub(before).unwrap_or(*count);
+                counter.with_label_values(&[*label]).inc_by(new);
+            }
+        }
     }
 
     /// How long ago the last status came; None before the first.

@@ -75,3 +75,17 @@ fn a_pass_and_a_step_are_counted_once() {
     assert!(text.contains("hecate_passes_total 4713"), "{text}");
     assert!(text.contains("hecate_steps_total{outcome=\"tried\",step=\"power-off\"} 1"), "{text}");
 }
+
+#[test]
+fn calls_are_counted_over_a_reload() {
+    use std::collections::BTreeMap;
+    let metrics = Metrics::new();
+    let ssh = BTreeMap::from([("read", 5)]);
+    metrics.calls_made(&BTreeMap::from([("readyz", 7)]), &ssh);
+    metrics.calls_made(&BTreeMap::from([("readyz", 9)]), &ssh);
+    // A reload made a new client, which counts from nothing.
+    metrics.calls_made(&BTreeMap::from([("readyz", 2)]), &BTreeMap::new());
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("hecate_api_requests_total{request=\"readyz\"} 11"), "{text}");
+    assert!(text.contains("hecate_ssh_round_trips_total{share=\"read\"} 5"), "{text}");
+}
