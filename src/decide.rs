@@ -81,7 +81,6 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     forget_returned(&mut ledger, snapshot);
     let (episode, ended) = episode(declared, &effective, &ledger, now);
     let episode_began = known.ledger.episode.as_ref().is_none_or(|old| old.run != episode.run);
-    let fresh = Memory::default();
     let scene = Scene {
         config,
         now,
@@ -94,7 +93,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         ledger: &ledger,
         ledger_problem: known.ledger_problem,
         episode: &episode,
-        memory: if episode_began { &without_episode(memory, fresh) } else { memory },
+        memory: if episode_began { &memory.clone().without_episode() } else { memory },
     };
     let (plan, marks) = plan::plan(&scene);
     let (episode_after, finished) = advance(&scene, &plan, &marks);
@@ -112,17 +111,6 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         status,
         plan,
         effective,
-    }
-}
-
-/// The memory as it is for a new episode: what belonged to the old one is not asked.
-fn without_episode(memory: &Memory, fresh: Memory) -> Memory {
-    Memory {
-        attempts: fresh.attempts,
-        waits: fresh.waits,
-        drain_owed: fresh.drain_owed,
-        run_steps: fresh.run_steps,
-        ..memory.clone()
     }
 }
 

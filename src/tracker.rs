@@ -90,6 +90,14 @@ pub struct Memory {
     pub began: Duration,
 }
 
+impl Memory {
+    /// The memory as it is for a new episode: what belonged to the old one is forgotten.
+    pub fn without_episode(self) -> Self {
+        let Self { attempts, waits, drain_owed, run_steps, .. } = Self::default();
+        Self { attempts, waits, drain_owed, run_steps, ..self }
+    }
+}
+
 /// A step that runs now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InFlight {
@@ -157,12 +165,7 @@ pub fn track(mut memory: Memory, event: Event<'_>, now: &Now) -> (Memory, Vec<Co
                 memory.ledger_pending = None;
             }
         }
-        Event::EpisodeBegan => {
-            memory.attempts.clear();
-            memory.waits.clear();
-            memory.drain_owed.clear();
-            memory.run_steps.clear();
-        }
+        Event::EpisodeBegan => memory = memory.without_episode(),
     }
     (memory, commands)
 }

@@ -61,7 +61,8 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     let given_up: BTreeSet<NodeName> = workers.given_up.union(&servers.given_up).cloned().collect();
     kill_containers(scene, draft, drained.is_all);
     if scene.effective.state() == ClusterState::Poweroff {
-        power_off(scene, draft, &given_up, servers.has_begun);
+        let has_begun = draft.phases.contains(&Phase::StopServers);
+        power_off(scene, draft, &given_up, has_begun);
     }
 }
 
@@ -117,33 +118,38 @@ fn is_unit_alive(scene: &Scene<'_>, name: &NodeName) -> bool {
 /// How far a group of nodes is.
 struct Stopped {
     is_done: bool,
-    has_begun: bool,
     given_up: BTreeSet<NodeName>,
+}
+
+impl Stopped {
+    fn of<'a>(progress: impl Iterator<Item = (&'a NodeName, Progress)>) -> Self {
+        let mut stopped = Self { is_done: true, given_up: BTreeSet::new() };
+        for (name, progress) in progress {
+            match progress {
+                Progress::Done => {}
+                Progress::Pending => stopped.is_done = false,
+                Progress::GivenUp => {
+                    stopped.given_up.insert(name.clone());
+                }
+            }
+        }
+        stopped
+    }
 }
 
 /// Stops k3s-agent on each worker that is drained.
 fn stop_workers(scene: &Scene<'_>, draft: &mut Draft, drained: &Drained, is_detached: bool) -> Stopped {
-    let mut stopped = Stopped { is_done: true, has_begun: true, given_up: BTreeSet::new() };
-    for (name, node) in scene.config.workers() {
+    Stopped::of(scene.config.workers().map(|(name, node)| {
         let may_stop = drained.nodes.contains(name) && is_detached;
-        match stop_unit(scene, draft, name, node, may_stop) {
-            Progress::Done => {}
-            Progress::Pending => stopped.is_done = false,
-            Progress::GivenUp => {
-                stopped.given_up.insert(name.clone());
-            }
-        }
-    }
-    stopped
+        (name, stop_unit(scene, draft, name, node, may_stop))
+    }))
 }
 
 /// Stops k3s on the servers side by side, the etcd leader last.
 fn stop_servers(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> Stopped {
-    let mut stopped = Stopped { is_done: true, has_begun: false, given_up: BTreeSet::new() };
     let begun = is_gated || scene.episode.phases.contains_key(&Phase::StopServers);
     if begun {
         draft.phases.insert(Phase::StopServers);
-        stopped.has_begun = true;
     }
     let alive: Vec<&NodeName> =
         scene.config.control_planes().map(|(name, _)| name).filter(|name| is_unit_alive(scene, name)).collect();
@@ -152,18 +158,11 @@ fn stop_servers(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> Stopped
         Some(name) == last.as_ref()
             || !matches!(scene.unit(name), Some(UnitState::Running | UnitState::Starting | UnitState::Stopping))
     });
-    for (name, node) in scene.config.control_planes() {
+    Stopped::of(scene.config.control_planes().map(|(name, node)| {
         let is_last = Some(name) == last.as_ref();
         let may_stop = begun && (!is_last || others_are_down || scene.is_emergency());
-        match stop_unit(scene, draft, name, node, may_stop) {
-            Progress::Done => {}
-            Progress::Pending => stopped.is_done = false,
-            Progress::GivenUp => {
-                stopped.given_up.insert(name.clone());
-            }
-        }
-    }
-    stopped
+        (name, stop_unit(scene, draft, name, node, may_stop))
+    }))
 }
 
 /// The server that stops last: the etcd leader, else the one a restore would use, else the last by name.
