@@ -11,10 +11,14 @@
 //! [`decide`](decide::decide) is the whole of it without the world; [`reconcile`] drives it with the world, and
 //! [`simulate`] with one that is built in. `ARCHITECTURE.md` is the map.
 
+#[cfg(feature = "host")]
 pub mod act;
 pub mod budget;
+#[cfg(feature = "host")]
 pub mod cli;
+#[cfg(feature = "host")]
 pub mod clients;
+#[cfg(feature = "host")]
 pub mod clock;
 pub mod config;
 pub mod decide;
@@ -22,13 +26,18 @@ pub mod desired;
 pub mod history;
 pub mod ledger;
 pub mod model;
+#[cfg(feature = "host")]
 pub mod observe;
 pub mod plan;
+#[cfg(feature = "host")]
 pub mod reconcile;
+#[cfg(feature = "host")]
 pub mod serve;
 pub mod simulate;
 pub mod snapshot;
 pub mod status;
+#[cfg(feature = "host")]
 pub mod store;
+#[cfg(feature = "host")]
 pub mod telemetry;
 pub mod tracker;
