@@ -129,6 +129,7 @@ fn episode(declared: &Declared, effective: &Effective, ledger: &Ledger, now: &No
         wish: Wish { state: declared.spec.state, set_at: declared.spec.set_at },
         state: effective.state(),
         is_override: effective.is_override(),
+        nodes: effective.nodes().union(effective.held_nodes()).cloned().collect(),
     };
     let old = ledger.episode.as_ref();
     if let Some(old) = old {

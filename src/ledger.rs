@@ -99,6 +99,9 @@ pub struct EpisodeKey {
     pub state: ClusterState,
     /// Whether an override makes it so.
     pub is_override: bool,
+    /// The nodes an override is about while the rest runs; empty: the whole cluster.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub nodes: BTreeSet<NodeName>,
 }
 
 /// The identity of an operator's wish.

@@ -128,6 +128,11 @@ impl UpsWord {
         (UpsWord::Comm, "COMM"),
         (UpsWord::Nocomm, "NOCOMM"),
     ];
+
+    /// How it is spelled on the wire.
+    pub fn spelling(self) -> &'static str {
+        Self::ALL.iter().find(|(word, _)| *word == self).map_or("", |(_, spelling)| spelling)
+    }
 }
 
 impl UpsStatus {
@@ -150,6 +155,13 @@ impl UpsStatus {
     /// Whether a word stands in the status.
     pub fn has(&self, word: UpsWord) -> bool {
         self.words.contains(&word)
+    }
+
+    /// The status as it would be without a word.
+    pub fn without(&self, word: UpsWord) -> Self {
+        let mut status = self.clone();
+        status.words.remove(&word);
+        status
     }
 }
 

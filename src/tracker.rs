@@ -131,6 +131,19 @@ pub struct UpsMemory {
     pub words_since: BTreeMap<UpsWord, Duration>,
     /// When the first answer came.
     pub first: Option<Duration>,
+    /// Since when `battery.runtime` has said what it says now.
+    pub runtime_since: Option<Duration>,
+    /// The first answer of the present stretch on battery.
+    pub drawn_from: Option<DrawnFrom>,
+}
+
+/// Where a stretch on battery began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawnFrom {
+    /// When the poll began.
+    pub began: Duration,
+    /// `battery.charge` then.
+    pub charge: Option<f64>,
 }
 
 impl UpsMemory {
@@ -242,6 +255,14 @@ impl UpsMemory {
         self.words_since.retain(|word, _| reading.status.has(*word));
         for word in &reading.status.words {
             self.words_since.entry(*word).or_insert(began);
+        }
+        if self.samples.back().is_none_or(|last| last.reading.runtime != reading.runtime) {
+            self.runtime_since = Some(began);
+        }
+        if reading.status.has(UpsWord::Ob) {
+            self.drawn_from.get_or_insert(DrawnFrom { began, charge: reading.charge_percent });
+        } else if reading.status.has(UpsWord::Ol) {
+            self.drawn_from = None;
         }
         if self.samples.len() == Self::SAMPLES_MAX {
             self.samples.pop_front();

@@ -16,6 +16,7 @@ mod shutdown;
 mod simulate;
 mod startup;
 mod status;
+mod ups;
 mod wish;
 
 use std::path::PathBuf;
@@ -93,6 +94,7 @@ enum Command {
     SetDesired(set_desired::SetDesiredArgs),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Ups(ups::UpsArgs),
     Check(check::CheckArgs),
     Enroll(enroll::EnrollArgs),
     Simulate(simulate::SimulateArgs),
@@ -125,6 +127,7 @@ impl Cli {
             Command::SetDesired(args) => set_desired::run(args, &context),
             Command::Pause(args) => pause::run(args, &context),
             Command::Resume(args) => pause::run_resume(args, &context),
+            Command::Ups(args) => ups::run(args, &context),
             Command::Check(args) => check::run(args, &context),
             Command::Enroll(args) => enroll::run(args, &context),
             Command::Simulate(args) => simulate::run(args, &context),

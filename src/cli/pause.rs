@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::desired::{Held, Hold};
 use crate::model::NodeName;
 use crate::status::render::hold as said;
+use crate::store::Store;
 
 /// A hold that is forgotten must end before it becomes the rule.
 const PAUSE_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -41,16 +42,27 @@ pub(super) struct ResumeArgs {
 
 /// Runs `pause`.
 pub(super) fn run(args: PauseArgs, context: &Context<'_>) -> Result<u8, Stop> {
-    let reason = checked_reason(args.reason)?;
     let (store, config) = context.store()?;
     let what = held(args.node, config.as_ref())?;
+    hold(context, &store, what, args.duration, args.reason)
+}
+
+/// Holds something for a time, and says so.
+pub(super) fn hold(
+    context: &Context<'_>,
+    store: &Store,
+    what: Held,
+    duration: SignedDuration,
+    reason: Option<String>,
+) -> Result<u8, Stop> {
+    let reason = checked_reason(reason)?;
     let set_at = moment();
     let expires_at = set_at
-        .checked_add(args.duration)
+        .checked_add(duration)
         .map_err(|failure| Stop::failed(UNEXPECTED, anyhow::Error::new(failure).context("add the duration")))?;
     let hold = Hold { what, reason, set_by: who(), set_at, expires_at };
     let text = said(&hold);
-    store.set_hold(hold).context("cannot pause").map_err(|failure| Stop::from(failure).with_hint(NO_WISH))?;
+    store.set_hold(hold).context("cannot hold that").map_err(|failure| Stop::from(failure).with_hint(NO_WISH))?;
     context.output.data(&format!("{text}\n"))?;
     Ok(CONVERGED)
 }
@@ -59,14 +71,20 @@ pub(super) fn run(args: PauseArgs, context: &Context<'_>) -> Result<u8, Stop> {
 pub(super) fn run_resume(args: ResumeArgs, context: &Context<'_>) -> Result<u8, Stop> {
     let (store, config) = context.store()?;
     let what = held(args.node, config.as_ref())?;
-    let name = match &what {
-        Held::Cluster => "the cluster".to_owned(),
-        Held::Node(node) => node.to_string(),
+    release(context, &store, &what)
+}
+
+/// Ends a hold before its time, and says so.
+pub(super) fn release(context: &Context<'_>, store: &Store, what: &Held) -> Result<u8, Stop> {
+    let (name, held) = match what {
+        Held::Cluster => ("the cluster".to_owned(), "paused"),
+        Held::Node(node) => (node.to_string(), "paused"),
+        Held::Ups(ups) => (format!("UPS {ups}"), "ignored"),
     };
-    let cleared = store.clear_hold(&what).context("cannot resume");
+    let cleared = store.clear_hold(what).context("cannot end that");
     match cleared.map_err(|failure| Stop::from(failure).with_hint(NO_WISH))? {
-        true => context.output.data(&format!("{name} is no longer paused\n"))?,
-        false => context.output.note(&format!("{name} was not paused")),
+        true => context.output.data(&format!("{name} is no longer {held}\n"))?,
+        false => context.output.note(&format!("{name} was not {held}")),
     }
     Ok(CONVERGED)
 }
@@ -86,7 +104,7 @@ fn held(node: Option<String>, config: Option<&Config>) -> Result<Held, Stop> {
     }
 }
 
-fn parse_duration(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<SignedDuration, String> {
     let duration: SignedDuration = text.parse().map_err(|failure: jiff::Error| failure.to_string())?;
     if duration <= SignedDuration::ZERO {
         return Err("must be more than nothing".to_owned());

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{CoordinationRole, Drift, UpsPath};
+use super::{CoordinationRole, Drift, UpsPath, UpsScope};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -30,6 +30,8 @@ pub(super) const SSH_COMMAND_TIMEOUT: Duration = seconds(15);
 pub(super) const NODE_POWER_OFF: bool = true;
 /// The jump host may serve others than this cluster: `poweroff` includes it only when told so.
 pub(super) const JUMP_HOST_POWER_OFF: bool = false;
+/// Two power supplies, or one behind a transfer switch, are there so that one feed is enough.
+pub(super) const MIN_SUPPLIES: u32 = 1;
 /// A UPS that is empty takes the hecate host with it anyway; better unmounted.
 pub(super) const OWN_POWER_OFF: bool = true;
 /// A plain host is off in 10 to 30 s; systemd gives a unit that hangs 90 s. Twice the usual, as it is on top of every
@@ -49,6 +51,8 @@ pub(super) const POLL: Duration = seconds(2);
 pub(super) const UPS_TIMEOUT: Duration = seconds(2);
 /// upsd's own MAXAGE.
 pub(super) const UPS_MAX_AGE: Duration = seconds(15);
+/// What the source document does; and half a cluster that must carry all of the load helps only those who planned for it.
+pub(super) const UPS_SCOPE: UpsScope = UpsScope::Cluster;
 /// The source document's.
 pub(super) const RUNTIME_SAFETY_FACTOR: f64 = 1.25;
 /// One odd reading is common, two happen, three in a row are a fact.

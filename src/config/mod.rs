@@ -104,6 +104,20 @@ impl Config {
         self.managed().filter(|(_, node)| node.role == Role::Worker)
     }
 
+    /// The same with these nodes only, for a descent that is about them while the rest runs.
+    pub fn only(&self, nodes: &BTreeSet<NodeName>) -> Self {
+        let mut part = self.clone();
+        part.nodes.retain(|name, _| nodes.contains(name));
+        part
+    }
+
+    /// The same without these nodes.
+    pub fn without(&self, nodes: &BTreeSet<NodeName>) -> Self {
+        let mut rest = self.clone();
+        rest.nodes.retain(|name, _| !nodes.contains(name));
+        rest
+    }
+
     /// Whether a node's absence never holds anything up.
     pub fn is_ignored(&self, node: &NodeName) -> bool {
         self.ignore_unavailable_nodes.contains(node)
@@ -123,6 +137,8 @@ pub struct Node {
     pub port: u16,
     /// The UPSes that feed it; empty: mains only, no UPS speaks for it.
     pub feeds: BTreeSet<UpsName>,
+    /// How many of its feeds it needs to stay on; at least 1, at most as many as there are.
+    pub min_supplies: usize,
     /// How it can be switched on.
     pub wake: Option<Wake>,
     /// Whether `poweroff` includes it.
@@ -155,6 +171,8 @@ pub struct OwnHost {
     pub node: Option<NodeName>,
     /// The UPSes that feed it.
     pub feeds: BTreeSet<UpsName>,
+    /// How many of its feeds it needs to stay on.
+    pub min_supplies: usize,
     /// Whether `poweroff` includes it, last of all.
     pub power_off: bool,
     /// How long its own power-off takes; added to every budget.
@@ -200,6 +218,8 @@ pub struct Ups {
 /// When the UPSes' words become an override.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpsPolicy {
+    /// What goes dark with a UPS that does not feed everything.
+    pub scope: UpsScope,
     /// How often each UPS is asked.
     pub poll: Duration,
     /// How long one answer may take.
@@ -224,6 +244,15 @@ pub struct UpsPolicy {
     pub charge_percent_min: f64,
     /// Without a runtime and without a charge: trigger after this time on battery.
     pub on_battery_max: Duration,
+}
+
+/// What goes dark with a UPS that does not feed everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpsScope {
+    /// The whole cluster.
+    Cluster,
+    /// The nodes whose supply ends; the whole cluster where the rest would have no etcd quorum.
+    Affected,
 }
 
 /// Bring-up.

@@ -91,6 +91,8 @@ section! {
         port: Field<u16>,
         /// Names of the UPSes that feed it; with two of them it is at risk only when both are.
         feeds: Texts,
+        /// How many of its feeds it needs to stay on (NUT's MINSUPPLIES).
+        min_supplies: Field<u32>,
         /// How it can be switched on.
         wake: Field<RawWake>,
         /// Whether `poweroff` includes it.
@@ -139,6 +141,8 @@ section! {
         node: Field<String>,
         /// Names of the UPSes that feed it; those of its node where not given.
         feeds: Texts,
+        /// How many of its feeds it needs to stay on; that of its node where not given.
+        min_supplies: Field<u32>,
         /// Whether `poweroff` includes it, last of all.
         power_off: Field<bool>,
         /// How long its own power-off takes; added to every budget.
@@ -163,6 +167,8 @@ section! {
 section! {
     /// When the UPSes' words become an override.
     RawUpsPolicy requires [] {
+        /// What goes dark with a UPS that does not feed everything.
+        scope: Field<RawUpsScope>,
         /// How often each UPS is asked.
         poll_seconds: Field<Seconds>,
         /// How long one answer may take.
@@ -279,6 +285,16 @@ section! {
         unreachable_limit_seconds: Field<Seconds>,
         /// How long the API may be away before a declared shutdown asks for `--skip-drain`.
         api_wait_seconds: Field<Seconds>,
+    }
+}
+
+words! {
+    /// What goes dark with a UPS that does not feed everything.
+    RawUpsScope {
+        /// The whole cluster.
+        Cluster = "cluster",
+        /// The nodes whose supply ends, as long as the rest keeps etcd's quorum.
+        Affected = "affected",
     }
 }
 

@@ -6,11 +6,13 @@
 
 pub mod ups_policy;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClusterState, NodeName, Path};
+use crate::model::{ClusterState, NodeName, Now, Path, UpsName};
 
 /// The content of `desired.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +51,19 @@ impl Declared {
 
     /// The override that rules: the strictest, and of equals the more urgent.
     pub fn strictest(&self) -> Option<&Override> {
-        self.overrides.iter().max_by_key(|one| (one.state, one.path))
+        self.overrides.iter().max_by_key(|one| (one.state, one.nodes.is_empty(), one.path))
+    }
+
+    /// Whether overrides stand, and each is about some nodes only.
+    pub fn is_for_some_nodes(&self) -> bool {
+        !self.overrides.is_empty() && self.overrides.iter().all(|one| !one.nodes.is_empty())
+    }
+
+    /// A hold that stands, in words.
+    pub fn hold(&self, what: &Held, now: &Now) -> Option<String> {
+        let hold = self.holds.iter().find(|hold| hold.what == *what && hold.expires_at > now.wall)?;
+        let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
+        Some(format!("by {} until {}{reason}", hold.set_by, hold.expires_at))
     }
 }
 
@@ -117,6 +131,9 @@ pub struct Override {
     /// How.
     #[serde(default)]
     pub path: Path,
+    /// The nodes it is about; empty: the whole cluster.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub nodes: BTreeSet<NodeName>,
     /// Why, with the figures.
     pub reason: String,
     /// Since when.
@@ -150,6 +167,8 @@ pub enum Held {
     Cluster,
     /// `hecate pause NODE`: every step on one node but the UPS policy's.
     Node(NodeName),
+    /// `hecate ups ignore NAME`: the policy does as if this UPS were not there.
+    Ups(UpsName),
 }
 
 /// How far the declared state can be trusted.
@@ -178,6 +197,12 @@ pub struct Effective {
     #[serde(with = "crate::model::seconds_option")]
     #[schemars(with = "Option<f64>")]
     time_left: Option<std::time::Duration>,
+    #[serde(default)]
+    nodes: BTreeSet<NodeName>,
+    #[serde(default)]
+    held_nodes: BTreeSet<NodeName>,
+    #[serde(default)]
+    is_own_host_concerned: bool,
     hold_descent: Option<String>,
 }
 
@@ -205,6 +230,28 @@ impl Effective {
     /// What the batteries still give, where an override rules and a UPS says so.
     pub fn time_left(&self) -> Option<std::time::Duration> {
         self.time_left
+    }
+
+    /// The nodes that go dark while the rest runs; empty where an override is about the whole cluster, or where none
+    /// rules.
+    pub fn nodes(&self) -> &BTreeSet<NodeName> {
+        &self.nodes
+    }
+
+    /// The nodes of overrides that begin no further step now: they are neither brought down further nor brought up.
+    pub fn held_nodes(&self) -> &BTreeSet<NodeName> {
+        &self.held_nodes
+    }
+
+    /// Whether an override is about some nodes while the rest of the cluster is to run.
+    pub fn is_partial(&self) -> bool {
+        !self.nodes.is_empty() || !self.held_nodes.is_empty()
+    }
+
+    /// Whether a descent includes the host hecate runs on: always, but where only some nodes go dark and its own supply
+    /// holds.
+    pub fn is_own_host_concerned(&self) -> bool {
+        self.is_own_host_concerned
     }
 
     /// Why no further step down may begin although a descent is declared (mains just came back, or the wish is not

@@ -5,22 +5,24 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+mod judge;
+mod time_left;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Cause, Declared, DeclaredHealth, Effective, Override};
+use super::{Cause, Declared, DeclaredHealth, Effective, Held, Override};
 use crate::budget::Budget;
-use crate::config::{Config, UpsPath, UpsPolicy};
+use crate::config::{Config, UpsPath, UpsScope};
 use crate::ledger::Ledger;
-use crate::model::{ClusterState, Now, Path, Stamp, UpsName};
+use crate::model::{ClusterState, NodeName, Now, Path, Stamp, UpsName};
 use crate::plan::blocker::Warning;
-use crate::snapshot::{Snapshot, UpsStatus, UpsWord};
+use crate::snapshot::{Snapshot, UnitState};
 use crate::status::UpsVerdict;
-use crate::tracker::{Memory, UpsMemory, UpsSample};
+use crate::tracker::{Memory, UpsMemory};
 
-/// A forced-shutdown flag raised while on line is obeyed for so long: long enough for every path to end, short enough
-/// that a flag which upsd latches (upsd(8): only a restart clears it) does not keep the cluster dark for ever.
-const FSD_ON_LINE_OBEYED: Duration = Duration::from_secs(600);
+pub use judge::Assessment;
 
 /// Everything the policy makes of a pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,36 +66,58 @@ impl Power {
         self.upses.values().any(Assessment::is_on_battery)
     }
 
-    /// The least of the batteries' remaining times.
-    pub fn time_left(&self) -> Option<Duration> {
-        self.upses.values().filter(|one| one.is_on_battery()).filter_map(|one| one.time_left).min()
+    /// Until the first of these loses its supply, by what the batteries say; None where nothing says so. Something with
+    /// several feeds lives until fewer than `min_supplies` of them are left.
+    fn time_left<'a>(&self, loads: impl Iterator<Item = Load<'a>>) -> Option<Duration> {
+        loads.filter_map(|load| load.time_left(self)).min()
+    }
+
+    fn verdict(&self, ups: &UpsName) -> UpsVerdict {
+        self.upses.get(ups).map_or(UpsVerdict::Unknown, |one| one.verdict)
     }
 }
 
-/// What is made of one UPS.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Assessment {
-    /// The verdict.
-    pub verdict: UpsVerdict,
-    /// Why, with the figures.
-    pub evidence: String,
-    /// For how long it has been on battery.
-    pub on_battery_for: Option<Duration>,
-    /// For how long it has been on line without a break, as far as this memory goes.
-    pub on_line_for: Option<Duration>,
-    /// What its battery still gives: the last estimate less the time since.
-    pub time_left: Option<Duration>,
-    /// Whether there is no time for the graceful path whatever the estimate says (LB, FSD, communication lost).
-    pub is_urgent: bool,
+/// Something that UPSes feed: a node, or the host hecate runs on.
+#[derive(Clone, Copy, Debug)]
+struct Load<'a> {
+    node: Option<&'a NodeName>,
+    feeds: &'a BTreeSet<UpsName>,
+    min_supplies: usize,
 }
 
-impl Assessment {
-    fn is_on_battery(&self) -> bool {
-        match self.verdict {
-            UpsVerdict::OnBattery | UpsVerdict::Critical => true,
-            UpsVerdict::OnLine | UpsVerdict::Unknown => false,
-        }
+impl Load<'_> {
+    /// Whether fewer feeds than it needs are known to hold. Unknown is no supply: but something must be critical.
+    fn is_at_risk(&self, power: &Power) -> bool {
+        let holds = |ups: &&UpsName| match power.verdict(ups) {
+            UpsVerdict::OnLine | UpsVerdict::OnBattery | UpsVerdict::Ignored => true,
+            UpsVerdict::Critical | UpsVerdict::Unknown => false,
+        };
+        self.feeds.iter().any(|ups| power.verdict(ups) == UpsVerdict::Critical)
+            && self.feeds.iter().filter(holds).count() < self.min_supplies
     }
+
+    fn time_left(&self, power: &Power) -> Option<Duration> {
+        let each = self.feeds.iter().map(|ups| match power.upses.get(ups) {
+            Some(one) if one.is_on_battery() => one.time_left,
+            Some(_) | None => Some(Duration::MAX),
+        });
+        let mut each: Vec<Duration> = each.collect::<Option<_>>()?;
+        each.sort_unstable();
+        // It lives as long as `min_supplies` of its feeds do: until the longest-lived but those end.
+        let first_missing = each.len().checked_sub(self.min_supplies)?;
+        each.get(first_missing).copied().filter(|left| *left < Duration::MAX)
+    }
+}
+
+/// Everything that the inventory says is fed by UPSes.
+fn loads(config: &Config) -> impl Iterator<Item = Load<'_>> {
+    let own = Load { node: None, feeds: &config.own_host.feeds, min_supplies: config.own_host.min_supplies };
+    let nodes = config.nodes.iter().map(|(name, node)| Load {
+        node: Some(name),
+        feeds: &node.feeds,
+        min_supplies: node.min_supplies,
+    });
+    nodes.chain([own]).filter(|load| !load.feeds.is_empty())
 }
 
 /// The policy: what was declared, and what the UPSes say, make what is obeyed.
@@ -107,13 +131,14 @@ pub fn rewrite(
     now: &Now,
 ) -> Rewritten {
     let (declared, health) = declared;
-    let power = assess_all(config, snapshot, ledger, memory, budget, now);
-    let changes = override_changes(config, declared, &power, memory, budget, now);
+    let power = assess_all(config, declared, snapshot, ledger, memory, budget, now);
+    let pass = Pass { config, declared, snapshot, memory, budget, power: &power, now };
+    let changes = pass.override_changes();
     let mut obeyed = declared.clone();
     for change in &changes {
         apply(&mut obeyed, change);
     }
-    let effective = effective(&obeyed, health, &power);
+    let effective = effective(config, &obeyed, health, &power);
     Rewritten { effective, changes, power }
 }
 
@@ -133,12 +158,22 @@ pub fn source(ups: &UpsName) -> String {
     format!("ups-policy/{ups}")
 }
 
-fn effective(declared: &Declared, health: &DeclaredHealth, power: &Power) -> Effective {
+/// The time left at which the policy triggers: the safety factor times the budget of the path a trigger takes.
+pub fn trigger_at(config: &Config, budget: &Budget) -> Duration {
+    let path_budget = match config.shutdown.ups_path {
+        UpsPath::Auto => budget.full.time,
+        UpsPath::Emergency => budget.emergency.time,
+    };
+    path_budget.mul_f64(config.ups_policy.runtime_safety_factor)
+}
+
+fn effective(config: &Config, declared: &Declared, health: &DeclaredHealth, power: &Power) -> Effective {
     let spec = &declared.spec;
     let ruling = declared.strictest().filter(|one| one.state >= spec.state);
+    let is_partial = spec.state == ClusterState::Running && declared.is_for_some_nodes();
     let (state, path, because) = match ruling {
         Some(one) => (
-            one.state,
+            if is_partial { spec.state } else { one.state },
             one.path,
             Cause::Override { source: one.source.clone(), reason: one.reason.clone(), set_at: one.set_at },
         ),
@@ -148,7 +183,16 @@ fn effective(declared: &Declared, health: &DeclaredHealth, power: &Power) -> Eff
             Cause::Spec { set_by: spec.set_by.clone(), reason: spec.reason.clone(), set_at: spec.set_at },
         ),
     };
+    let (mut nodes, mut held_nodes) = (BTreeSet::new(), BTreeSet::new());
+    if is_partial {
+        for one in &declared.overrides {
+            let goes = if hold_override(one, power).is_some() { &mut held_nodes } else { &mut nodes };
+            goes.extend(one.nodes.iter().cloned());
+        }
+        held_nodes.retain(|node| !nodes.contains(node));
+    }
     let hold_descent = match ruling {
+        Some(_) if !nodes.is_empty() => None,
         Some(one) => hold_override(one, power),
         None => match health {
             DeclaredHealth::Good => None,
@@ -156,14 +200,26 @@ fn effective(declared: &Declared, health: &DeclaredHealth, power: &Power) -> Eff
             DeclaredHealth::Lost => Some("desired.yaml was lost".to_owned()),
         },
     };
+    let is_concerned = |load: &Load<'_>| !is_partial || load.node.is_none_or(|node| nodes.contains(node));
+    let own = loads(config).find(|load| load.node.is_none());
     Effective {
         state,
         path,
         because,
         on_battery: power.is_on_battery(),
-        time_left: power.time_left(),
-        hold_descent: if state == ClusterState::Running { None } else { hold_descent },
+        time_left: power.time_left(loads(config).filter(is_concerned)).or_else(|| unnamed_time_left(config, power)),
+        is_own_host_concerned: !is_partial || own.is_some_and(|own| own.is_at_risk(power)),
+        nodes,
+        held_nodes,
+        hold_descent: if state == ClusterState::Running && !is_partial { None } else { hold_descent },
     }
+}
+
+/// What is left on UPSes that no inventory entry names: they speak for the whole cluster.
+fn unnamed_time_left(config: &Config, power: &Power) -> Option<Duration> {
+    let is_unnamed = |ups: &UpsName| !loads(config).any(|load| load.feeds.contains(ups));
+    let on_battery = power.upses.iter().filter(|(ups, one)| one.is_on_battery() && is_unnamed(ups));
+    on_battery.filter_map(|(_, one)| one.time_left).min()
 }
 
 /// Why an override that stands begins no further step now: its UPS is on line (not yet for long enough), or has not been
@@ -173,102 +229,160 @@ fn hold_override(one: &Override, power: &Power) -> Option<String> {
     let assessment = power.upses.get(&UpsName::from(ups))?;
     match assessment.verdict {
         UpsVerdict::Critical | UpsVerdict::OnBattery => None,
-        UpsVerdict::OnLine | UpsVerdict::Unknown => Some(format!("{ups}: {}", assessment.evidence)),
+        UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => {
+            Some(format!("{ups}: {}", assessment.evidence))
+        }
     }
 }
 
-fn override_changes(
-    config: &Config,
-    declared: &Declared,
-    power: &Power,
-    memory: &Memory,
-    budget: &Budget,
-    now: &Now,
-) -> Vec<OverrideChange> {
-    let mut changes = Vec::new();
-    for (name, assessment) in &power.upses {
-        let standing = declared.overrides.iter().find(|one| one.source == source(name));
-        if assessment.verdict == UpsVerdict::Critical && is_alone_in_feeding(config, power, name) {
-            match standing {
-                None => changes.push(OverrideChange::Set(trigger(config, name, assessment, budget, now))),
-                // A standing override only ever becomes more urgent.
-                Some(one) if one.path == Path::Graceful && is_out_of_time(config, assessment, budget) => {
-                    let wanted = trigger(config, name, assessment, budget, now);
-                    changes.push(OverrideChange::Set(Override { path: Path::Emergency, ..wanted }));
+/// What a pass of the policy looks at.
+struct Pass<'a> {
+    config: &'a Config,
+    declared: &'a Declared,
+    snapshot: &'a Snapshot,
+    memory: &'a Memory,
+    budget: &'a Budget,
+    power: &'a Power,
+    now: &'a Now,
+}
+
+impl Pass<'_> {
+    fn override_changes(&self) -> Vec<OverrideChange> {
+        let mut changes = Vec::new();
+        for (name, assessment) in &self.power.upses {
+            let standing = self.declared.overrides.iter().find(|one| one.source == source(name));
+            if assessment.verdict == UpsVerdict::Critical && self.darkens(name) {
+                let wanted = self.trigger(name, assessment);
+                match standing {
+                    None => changes.push(OverrideChange::Set(wanted)),
+                    Some(one) => changes.extend(self.stricter(one, wanted, assessment).map(OverrideChange::Set)),
                 }
-                Some(_) => {}
+            } else if standing.is_some()
+                && let Some(because) = self.release(assessment)
+            {
+                changes.push(OverrideChange::Clear { source: source(name), because });
             }
-        } else if standing.is_some()
-            && let Some(because) = release(config, assessment, memory, now)
-        {
-            changes.push(OverrideChange::Clear { source: source(name), because });
+        }
+        for one in &self.declared.overrides {
+            if let Some(ups) = one.source.strip_prefix("ups-policy/")
+                && !self.config.upses.contains_key(&UpsName::from(ups))
+            {
+                let because = format!("UPS {ups} is not configured any more");
+                changes.push(OverrideChange::Clear { source: one.source.clone(), because });
+            }
+        }
+        changes
+    }
+
+    /// Whether this UPS' end darkens something: a host whose feeds no longer suffice, or (where nothing names it)
+    /// everything.
+    fn darkens(&self, ups: &UpsName) -> bool {
+        let mut fed = loads(self.config).filter(|load| load.feeds.contains(ups)).peekable();
+        fed.peek().is_none() || fed.any(|load| load.is_at_risk(self.power))
+    }
+
+    /// The override of a UPS whose time has come.
+    ///
+    /// The graceful path is taken where it is allowed and the time left is at least the full budget. The safety factor is
+    /// not asked for a second time here: the trigger itself waited until the time left was at most factor x budget, and
+    /// what lies between factor x budget and the budget is what the debounce used up.
+    fn trigger(&self, ups: &UpsName, assessment: &Assessment) -> Override {
+        let has_time = !assessment.is_urgent && assessment.time_left.is_some_and(|left| left >= self.budget.full.time);
+        let path = match self.config.shutdown.ups_path {
+            UpsPath::Auto if has_time => Path::Graceful,
+            UpsPath::Auto | UpsPath::Emergency => Path::Emergency,
+        };
+        Override {
+            source: source(ups),
+            state: ClusterState::Poweroff,
+            path,
+            nodes: self.affected(ups),
+            reason: assessment.evidence.clone(),
+            set_at: self.now.wall,
         }
     }
-    for one in &declared.overrides {
-        if let Some(ups) = one.source.strip_prefix("ups-policy/")
-            && !config.upses.contains_key(&UpsName::from(ups))
-        {
-            let because = format!("UPS {ups} is not configured any more");
-            changes.push(OverrideChange::Clear { source: one.source.clone(), because });
-        }
+
+    /// The nodes that go dark with this UPS while the rest stays up; empty: the whole cluster, because it is configured
+    /// so, because nothing names this UPS, or because the rest would have no quorum.
+    fn affected(&self, ups: &UpsName) -> BTreeSet<NodeName> {
+        let at_risk: BTreeSet<&NodeName> =
+            loads(self.config).filter(|load| load.is_at_risk(self.power)).filter_map(|load| load.node).collect();
+        let is_whole = match self.config.ups_policy.scope {
+            UpsScope::Cluster => true,
+            UpsScope::Affected => {
+                let others = self.declared.overrides.iter().filter(|one| one.source != source(ups));
+                let gone: BTreeSet<&NodeName> =
+                    at_risk.iter().copied().chain(others.flat_map(|one| &one.nodes)).collect();
+                !self.keeps_quorum(&gone)
+            }
+        };
+        let is_fed = |node: &&NodeName| self.config.nodes.get(*node).is_some_and(|node| node.feeds.contains(ups));
+        if is_whole { BTreeSet::new() } else { at_risk.into_iter().filter(is_fed).cloned().collect() }
     }
-    changes
-}
 
-/// Whether this UPS' end darkens something: a host whose every feed is critical, or (where nothing names it) everything.
-fn is_alone_in_feeding(config: &Config, power: &Power, ups: &UpsName) -> bool {
-    let is_critical = |name: &UpsName| power.upses.get(name).is_some_and(|one| one.verdict == UpsVerdict::Critical);
-    let mut feeds = config.nodes.values().map(|node| &node.feeds).chain([&config.own_host.feeds]);
-    let is_named = feeds.clone().any(|feeds| feeds.contains(ups));
-    !is_named || feeds.any(|feeds| feeds.contains(ups) && feeds.iter().all(is_critical))
-}
-
-/// Whether what is left is only enough for the emergency path. The full budget is not asked for again: a descent that has
-/// used up a part of its time has also done a part of its work.
-fn is_out_of_time(config: &Config, assessment: &Assessment, budget: &Budget) -> bool {
-    let least = budget.emergency.time.mul_f64(config.ups_policy.runtime_safety_factor);
-    assessment.is_urgent || assessment.time_left.is_some_and(|left| left <= least)
-}
-
-/// The override of a UPS whose time has come.
-///
-/// The graceful path is taken where it is allowed and the time left is at least the full budget. The safety factor is
-/// not asked for a second time here: the trigger itself waited until `runtime <= factor x budget`, and what lies between
-/// factor x budget and the budget is what the debounce used up.
-fn trigger(config: &Config, ups: &UpsName, assessment: &Assessment, budget: &Budget, now: &Now) -> Override {
-    let has_time = !assessment.is_urgent && assessment.time_left.is_some_and(|left| left >= budget.full.time);
-    let path = match config.shutdown.ups_path {
-        UpsPath::Auto if has_time => Path::Graceful,
-        UpsPath::Auto | UpsPath::Emergency => Path::Emergency,
-    };
-    Override {
-        source: source(ups),
-        state: ClusterState::Poweroff,
-        path,
-        reason: assessment.evidence.clone(),
-        set_at: now.wall,
+    /// Whether more than half of all servers are running elsewhere, seen and not in memory only.
+    fn keeps_quorum(&self, gone: &BTreeSet<&NodeName>) -> bool {
+        let is_running = |name: &NodeName| {
+            let reading = self.snapshot.hosts.get(name);
+            let host = reading.and_then(|one| one.fresh(self.now, self.config.reconcile.host_max_age));
+            host.is_some_and(|host| host.k3s == UnitState::Running)
+        };
+        let all = self.config.control_planes().count();
+        let left = self.config.control_planes().filter(|(name, _)| !gone.contains(name) && is_running(name)).count();
+        left * 2 > all
     }
-}
 
-/// Why an override may be taken away: stable mains, or no word from the UPS since this boot for longer than the grace (a
-/// dead UPS daemon must not keep a cluster dark).
-fn release(config: &Config, assessment: &Assessment, memory: &Memory, now: &Now) -> Option<String> {
-    match assessment.verdict {
-        UpsVerdict::OnLine => {
-            let stable = assessment.on_line_for?;
-            (stable >= config.ups_policy.mains_stable).then(|| format!("mains stable for {} s", stable.as_secs()))
+    /// A standing override made more urgent or wider; it never becomes less.
+    fn stricter(&self, standing: &Override, wanted: Override, assessment: &Assessment) -> Option<Override> {
+        let escalation = if standing.path == Path::Graceful { self.escalation(assessment) } else { None };
+        let is_whole = standing.nodes.is_empty() || wanted.nodes.is_empty();
+        let nodes = if is_whole { BTreeSet::new() } else { standing.nodes.union(&wanted.nodes).cloned().collect() };
+        if escalation.is_none() && nodes == standing.nodes {
+            return None;
         }
-        UpsVerdict::Unknown => {
-            let grace = config.startup.ups_unknown_grace?;
-            (now.since(memory.began) >= grace)
-                .then(|| format!("no word for {} s: {}", grace.as_secs(), assessment.evidence))
+        let path = if escalation.is_some() { Path::Emergency } else { standing.path };
+        let reason = escalation.unwrap_or_else(|| format!("{}; more nodes are at risk", wanted.reason));
+        Some(Override { path, nodes, reason, ..standing.clone() })
+    }
+
+    /// Why only the emergency path still fits. The full budget is not asked for again: a descent that has used up a part
+    /// of its time has also done a part of its work.
+    fn escalation(&self, assessment: &Assessment) -> Option<String> {
+        if assessment.is_urgent {
+            return Some(assessment.evidence.clone());
         }
-        UpsVerdict::OnBattery | UpsVerdict::Critical => None,
+        let least = self.budget.emergency.time.mul_f64(self.config.ups_policy.runtime_safety_factor);
+        let left = assessment.time_left.filter(|left| *left <= least)?;
+        Some(format!(
+            "the graceful path no longer fits: the emergency path needs {} s, the battery has {} s",
+            self.budget.emergency.time.as_secs(),
+            left.as_secs()
+        ))
+    }
+
+    /// Why an override may be taken away: stable mains, an operator's word, or no word from the UPS since this boot for
+    /// longer than the grace (a dead UPS daemon must not keep a cluster dark).
+    fn release(&self, assessment: &Assessment) -> Option<String> {
+        match assessment.verdict {
+            UpsVerdict::OnLine => {
+                let stable = assessment.on_line_for?;
+                (stable >= self.config.ups_policy.mains_stable)
+                    .then(|| format!("mains stable for {} s", stable.as_secs()))
+            }
+            UpsVerdict::Unknown => {
+                let grace = self.config.startup.ups_unknown_grace?;
+                (self.now.since(self.memory.began) >= grace)
+                    .then(|| format!("no word for {} s: {}", grace.as_secs(), assessment.evidence))
+            }
+            UpsVerdict::Ignored => Some(assessment.evidence.clone()),
+            UpsVerdict::OnBattery | UpsVerdict::Critical => None,
+        }
     }
 }
 
 fn assess_all(
     config: &Config,
+    declared: &Declared,
     snapshot: &Snapshot,
     ledger: &Ledger,
     memory: &Memory,
@@ -277,6 +391,12 @@ fn assess_all(
 ) -> Power {
     let mut power = Power::default();
     for name in config.upses.keys() {
+        if let Some(hold) = declared.hold(&Held::Ups(name.clone()), now) {
+            let evidence = format!("ignored {hold}");
+            power.warnings.push(Warning::Ups { ups: name.clone(), evidence: evidence.clone() });
+            power.upses.insert(name.clone(), Assessment::ignored(evidence));
+            continue;
+        }
         let empty = UpsMemory::default();
         let polls = memory.upses.get(name).unwrap_or(&empty);
         let failure = match snapshot.upses.get(name) {
@@ -284,8 +404,8 @@ fn assess_all(
             Some(reading) => Some(reading.failure().map_or_else(|| "no fresh answer".to_owned(), ToString::to_string)),
             None => Some("not observed yet".to_owned()),
         };
-        let since = on_battery_since(polls, ledger.on_battery_since.get(name), now);
-        let look = Look {
+        let since = judge::on_battery_since(polls, ledger, name, now);
+        let look = judge::Look {
             policy: &config.ups_policy,
             trigger_at: trigger_at(config, budget),
             polls,
@@ -305,244 +425,6 @@ fn assess_all(
         power.upses.insert(name.clone(), assessment);
     }
     power
-}
-
-/// The runtime at which the policy triggers: the safety factor times the budget of the path a trigger takes.
-pub fn trigger_at(config: &Config, budget: &Budget) -> Duration {
-    let path_budget = match config.shutdown.ups_path {
-        UpsPath::Auto => budget.full.time,
-        UpsPath::Emergency => budget.emergency.time,
-    };
-    path_budget.mul_f64(config.ups_policy.runtime_safety_factor)
-}
-
-/// Since when a UPS has been on battery: the ledger's word while it goes on, else the first poll of the present stretch.
-fn on_battery_since(polls: &UpsMemory, kept: Option<&Stamp>, now: &Now) -> Option<Stamp> {
-    let stretch = polls.samples.iter().rev().take_while(|sample| !is_on_line(&sample.reading.status));
-    match (polls.samples.back(), kept) {
-        (Some(last), kept) => {
-            if is_on_line(&last.reading.status) {
-                return None;
-            }
-            let first = stretch.filter(|sample| sample.reading.status.has(UpsWord::Ob)).last();
-            match (kept, first) {
-                (Some(kept), _) if kept.boot_id == now.boot_id => Some(kept.clone()),
-                (_, Some(first)) => Some(Stamp { boottime: first.began, ..now.stamp() }),
-                (_, None) => None,
-            }
-        }
-        (None, kept) => kept.cloned(),
-    }
-}
-
-/// OL without OB. A calibration is not on line although mains are there.
-fn is_on_line(status: &UpsStatus) -> bool {
-    status.has(UpsWord::Ol) && !status.has(UpsWord::Ob)
-}
-
-/// One UPS' polls, looked at in one pass.
-struct Look<'a> {
-    policy: &'a UpsPolicy,
-    trigger_at: Duration,
-    polls: &'a UpsMemory,
-    failure: Option<String>,
-    on_battery_for: Option<Duration>,
-    seen_on_battery_this_boot: bool,
-    memory_age: Duration,
-    now: &'a Now,
-}
-
-impl Look<'_> {
-    fn assess(&self) -> Assessment {
-        let last = self.polls.samples.back();
-        if let Some(why) = &self.failure {
-            return self.lost(why);
-        }
-        let Some(last) = last else {
-            return self.verdict(UpsVerdict::Unknown, "no poll yet".to_owned());
-        };
-        let status = &last.reading.status;
-        if status.has(UpsWord::Fsd)
-            && let Some(assessment) = self.forced(last)
-        {
-            return assessment;
-        }
-        if status.has(UpsWord::Ob) {
-            return self.on_battery(last);
-        }
-        if status.has(UpsWord::Ol) {
-            return self.verdict(UpsVerdict::OnLine, format!("{status}"));
-        }
-        // WAIT, OFF, BYPASS or words that nobody knows, without OL or OB: nothing is inferred from them. What was last
-        // known goes on for as long as it would without an answer.
-        self.lost(&format!("says only \"{status}\""))
-    }
-
-    /// No usable word: critical when it was on battery and the limit has passed, else unknown.
-    fn lost(&self, why: &str) -> Assessment {
-        let last = last_telling(self.polls);
-        let was_on_battery = match last {
-            Some(last) => last.reading.status.has(UpsWord::Ob) || last.reading.status.has(UpsWord::Cal),
-            None => self.seen_on_battery_this_boot,
-        };
-        if !was_on_battery {
-            return self.verdict(UpsVerdict::Unknown, why.to_owned());
-        }
-        let last_word = last.map_or(self.now.boottime.saturating_sub(self.memory_age), |last| last.began);
-        let lost_for = self.now.since(last_word);
-        let limit = self.policy.lost_on_battery;
-        if lost_for >= limit {
-            let evidence =
-                format!("on battery and no word for {} s (limit {} s): {why}", lost_for.as_secs(), limit.as_secs());
-            Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) }
-        } else {
-            self.verdict(UpsVerdict::OnBattery, format!("was on battery; no word for {} s: {why}", lost_for.as_secs()))
-        }
-    }
-
-    /// FSD: at once, unless it is a latch: it stays after mains are back, or it stood already when hecate came.
-    fn forced(&self, last: &UpsSample) -> Option<Assessment> {
-        let flagged = self.polls.words_since.get(&UpsWord::Fsd).copied()?;
-        let was_seen_rising = self.polls.first.is_some_and(|first| first < flagged);
-        let rose_on_line = self.polls.words_since.get(&UpsWord::Ol).is_some_and(|line| *line <= flagged);
-        let is_obeyed = !is_on_line(&last.reading.status)
-            || (was_seen_rising && rose_on_line && self.now.since(flagged) < FSD_ON_LINE_OBEYED);
-        is_obeyed.then(|| {
-            let evidence = format!("forced shutdown ({})", last.reading.status);
-            Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) }
-        })
-    }
-
-    fn on_battery(&self, last: &UpsSample) -> Assessment {
-        let status = &last.reading.status;
-        if let Some(stood) = self.stood(&[UpsWord::Cal])
-            && stood < self.policy.calibration_max
-        {
-            return self.verdict(UpsVerdict::OnBattery, format!("calibrating for {} s ({status})", stood.as_secs()));
-        }
-        if let Some(stood) = self.stood(&[UpsWord::Ob, UpsWord::Lb])
-            && stood >= self.policy.ob_lb
-        {
-            let evidence = format!("low battery while on battery for {} s ({status})", stood.as_secs());
-            return Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) };
-        }
-        let (is_low, figures) = self.low(last);
-        match is_low.then(|| self.debounced()).flatten() {
-            Some((polls, stood)) => self.verdict(
-                UpsVerdict::Critical,
-                format!("{figures} for {polls} readings, {} s ({status})", stood.as_secs()),
-            ),
-            None => self.verdict(UpsVerdict::OnBattery, format!("{figures} ({status})")),
-        }
-    }
-
-    /// Whether one poll alone says that the time has come, and the figures.
-    fn low(&self, sample: &UpsSample) -> (bool, String) {
-        let reading = &sample.reading;
-        if let Some(runtime) = reading.runtime {
-            let is_low = runtime <= self.trigger_at;
-            let sign = if is_low { "<=" } else { ">" };
-            let text = format!("runtime {} s {sign} {} s", runtime.as_secs(), self.trigger_at.as_secs());
-            return (is_low, text);
-        }
-        if let Some(charge) = reading.charge_percent {
-            let least = self.policy.charge_percent_min;
-            let is_low = charge <= least;
-            let sign = if is_low { "<=" } else { ">" };
-            return (is_low, format!("no runtime; charge {charge} % {sign} {least} %"));
-        }
-        let limit = self.policy.on_battery_max;
-        let so_far = self.on_battery_for.unwrap_or_default();
-        let is_low = so_far >= limit;
-        (is_low, format!("no runtime, no charge; on battery {} s of {} s", so_far.as_secs(), limit.as_secs()))
-    }
-
-    /// Whether enough polls in a row, far enough apart, over enough time say so. Polls nearer to each other than the
-    /// driver's interval show the same value twice and count once.
-    fn debounced(&self) -> Option<(u32, Duration)> {
-        let mut polls = 0;
-        let mut first = self.now.boottime;
-        let mut counted: Option<Duration> = None;
-        for sample in self.polls.samples.iter().rev() {
-            if !sample.reading.status.has(UpsWord::Ob) || !self.low(sample).0 {
-                break;
-            }
-            let interval = sample.reading.driver_interval.unwrap_or_default().min(self.policy.max_age);
-            if counted.is_none_or(|later| later.saturating_sub(sample.began) >= interval) {
-                polls += 1;
-                counted = Some(sample.began);
-            }
-            first = sample.began;
-        }
-        let stood = self.now.since(first);
-        let is_enough = polls >= self.policy.debounce_polls && stood >= self.policy.debounce;
-        // A crash loop must not stretch the debounce for ever: a memory younger than it counts the ledger's word.
-        let window = self.policy.debounce + self.policy.poll * self.policy.debounce_polls;
-        let is_young = self.memory_age <= window;
-        let was_long = self.on_battery_for.is_some_and(|so_far| so_far >= window + self.memory_age);
-        (is_enough || (polls >= 1 && is_young && was_long)).then_some((polls, stood))
-    }
-
-    /// For how long all of these words have stood together without a break.
-    fn stood(&self, words: &[UpsWord]) -> Option<Duration> {
-        let since: Option<Vec<Duration>> = words.iter().map(|word| self.polls.words_since.get(word).copied()).collect();
-        since?.into_iter().max().map(|since| self.now.since(since))
-    }
-
-    fn verdict(&self, verdict: UpsVerdict, evidence: String) -> Assessment {
-        let last = self.polls.samples.back();
-        let on_line_for = match verdict {
-            UpsVerdict::OnLine => self.stood(&[UpsWord::Ol]),
-            UpsVerdict::Unknown | UpsVerdict::OnBattery | UpsVerdict::Critical => None,
-        };
-        let time_left = last.and_then(|last| Some(last.reading.runtime?.saturating_sub(self.now.since(last.began))));
-        Assessment {
-            verdict,
-            evidence,
-            on_battery_for: self.on_battery_for.filter(|_| verdict != UpsVerdict::OnLine),
-            on_line_for,
-            time_left,
-            is_urgent: false,
-        }
-    }
-
-    /// Words that hold nothing up but that a person should know of.
-    fn warnings(&self, name: &UpsName) -> Vec<Warning> {
-        let Some(last) = self.polls.samples.back().filter(|_| self.failure.is_none()) else {
-            return Vec::new();
-        };
-        let status = &last.reading.status;
-        let mut said: Vec<String> = [
-            (UpsWord::Rb, "the battery needs to be replaced (RB)"),
-            (UpsWord::Alarm, "an alarm stands (ALARM)"),
-            (UpsWord::Over, "overloaded (OVER)"),
-            (UpsWord::Bypass, "in bypass: the battery protects nothing (BYPASS)"),
-            (UpsWord::Off, "says that its output is off (OFF)"),
-        ]
-        .into_iter()
-        .filter(|(word, _)| status.has(*word))
-        .map(|(_, text)| text.to_owned())
-        .collect();
-        if status.has(UpsWord::Fsd) && is_on_line(status) {
-            said.push("still says FSD although mains are there: restart upsd to clear it".to_owned());
-        }
-        if status.has(UpsWord::Lb) && is_on_line(status) {
-            said.push("low battery while on line (OL LB)".to_owned());
-        }
-        if !status.unknown.is_empty() {
-            let words: Vec<&str> = status.unknown.iter().map(String::as_str).collect();
-            said.push(format!("says words that NUT does not document: {}", words.join(" ")));
-        }
-        said.into_iter().map(|evidence| Warning::Ups { ups: name.clone(), evidence }).collect()
-    }
-}
-
-/// The last poll that said OL, OB or CAL.
-fn last_telling(polls: &UpsMemory) -> Option<&UpsSample> {
-    polls.samples.iter().rev().find(|sample| {
-        let status = &sample.reading.status;
-        status.has(UpsWord::Ol) || status.has(UpsWord::Ob) || status.has(UpsWord::Cal)
-    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::scene::{Draft, Scene};
 use super::step::Step;
 use crate::config::{CoordinationRole, Drift, Node};
 use crate::desired::DeclaredHealth;
-use crate::model::{FailureKind, NodeName, Role};
+use crate::desired::ups_policy::Assessment;
+use crate::model::{FailureKind, NodeName, Role, UpsName};
 use crate::snapshot::{Datastore, UnitState};
 use crate::status::{HostState, UpsVerdict};
 
@@ -92,7 +93,7 @@ fn battery_guard(scene: &Scene<'_>, draft: &mut Draft) {
             UpsVerdict::OnBattery | UpsVerdict::Critical => {
                 draft.blockers.push(Blocker::OnBattery { ups: name.clone(), status: assessment.evidence.clone() });
             }
-            UpsVerdict::OnLine | UpsVerdict::Unknown => {}
+            UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => {}
         }
     }
 }
@@ -104,6 +105,9 @@ fn recharge_gate(scene: &Scene<'_>, draft: &mut Draft) {
     for (name, assessment) in &scene.power.upses {
         let reading = scene.snapshot.upses.get(name).and_then(|one| one.value());
         let (UpsVerdict::OnLine, Some(reading)) = (assessment.verdict, reading) else { continue };
+        if !feeds_what_starts(scene, name) {
+            continue;
+        }
         let least = scene.config.startup.recharge_charge_percent_min;
         let needed = scene.config.startup.bring_up_time + scene.budget.full.time;
         let mut short = Vec::new();
@@ -135,10 +139,17 @@ fn recharge_gate(scene: &Scene<'_>, draft: &mut Draft) {
     }
 }
 
+/// Whether a UPS feeds something that would have to be started, or everything because nothing names it.
+fn feeds_what_starts(scene: &Scene<'_>, ups: &UpsName) -> bool {
+    let mut fed = scene.nodes().filter(|(_, node)| node.feeds.contains(ups)).peekable();
+    fed.peek().is_none() || fed.any(|(name, _)| needs_start(scene, name))
+}
+
 /// No word from any UPS blocks a start, but not for ever: a dead UPS daemon must not keep a cluster dark.
 fn ups_guard(scene: &Scene<'_>, draft: &mut Draft, is_allowed: bool) {
-    let is_silent = !scene.power.upses.is_empty()
-        && scene.power.upses.values().all(|assessment| assessment.verdict == UpsVerdict::Unknown);
+    let verdicts = || scene.power.upses.values().map(|assessment| assessment.verdict);
+    let is_silent = verdicts().any(|it| it == UpsVerdict::Unknown)
+        && verdicts().all(|it| matches!(it, UpsVerdict::Unknown | UpsVerdict::Ignored));
     if !is_silent || is_allowed {
         return;
     }
@@ -154,13 +165,18 @@ fn ups_guard(scene: &Scene<'_>, draft: &mut Draft, is_allowed: bool) {
 fn power_warnings(scene: &Scene<'_>, draft: &mut Draft) {
     if scene.power.upses.is_empty() {
         draft.warnings.push(Warning::PowerUnguarded { evidence: "no UPS is configured".to_owned() });
-    } else if scene.power.upses.values().any(|assessment| assessment.verdict == UpsVerdict::Unknown) {
+    } else if scene.power.upses.values().any(is_unheard) {
         draft.warnings.push(Warning::PowerUnguarded { evidence: silent_upses(scene) });
     }
 }
 
+/// Whether nothing is known of a UPS, or nothing is to be known.
+fn is_unheard(assessment: &Assessment) -> bool {
+    matches!(assessment.verdict, UpsVerdict::Unknown | UpsVerdict::Ignored)
+}
+
 fn silent_upses(scene: &Scene<'_>) -> String {
-    let silent = scene.power.upses.iter().filter(|(_, one)| one.verdict == UpsVerdict::Unknown);
+    let silent = scene.power.upses.iter().filter(|(_, one)| is_unheard(one));
     silent.map(|(name, one)| format!("{name}: {}", one.evidence)).collect::<Vec<_>>().join("; ")
 }
 

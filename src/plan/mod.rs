@@ -103,11 +103,30 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
     let mut draft = Draft { volumes_detached: scene.episode.volumes_detached, ..Draft::default() };
     draft.warnings.extend(scene.power.warnings.iter().cloned());
     match scene.hold(&Held::Cluster) {
+        _ if scene.effective.is_partial() => in_part(scene, &mut draft),
         Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
         None if scene.effective.state() == ClusterState::Running => bring_up::bring_up(scene, &mut draft),
         None => shut_down::shut_down(scene, &mut draft),
     }
     choose(scene, draft)
+}
+
+/// Some nodes go dark while the rest is kept running: the rules of both directions, each on its own part of the inventory.
+fn in_part(scene: &Scene<'_>, draft: &mut Draft) {
+    let effective = scene.effective;
+    let mut part = scene.config.only(effective.nodes());
+    part.own_host.power_off &= effective.is_own_host_concerned();
+    if !effective.nodes().is_empty() {
+        shut_down::shut_down(&Scene { config: &part, ..*scene }, draft);
+    }
+    if let Some(why) = effective.hold_descent() {
+        shut_down::held(scene, draft, why);
+    }
+    let away: BTreeSet<NodeName> = effective.nodes().union(effective.held_nodes()).cloned().collect();
+    match scene.hold(&Held::Cluster) {
+        Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
+        None => bring_up::bring_up(&Scene { config: &scene.config.without(&away), ..*scene }, draft),
+    }
 }
 
 fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {

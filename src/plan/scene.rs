@@ -283,14 +283,15 @@ impl<'a> Scene<'a> {
         if is_spent { Options::default() } else { self.declared.spec.options.clone() }
     }
 
-    /// A hold that stands on the cluster or on a node, in words. Overrides know no holds.
+    /// A hold that stands on the cluster or on a node, in words. Overrides know no holds: those on the whole cluster none
+    /// at all, others none on the nodes that they are about.
     pub fn hold(&self, what: &Held) -> Option<String> {
-        if self.effective.is_override() {
-            return None;
-        }
-        let hold = self.declared.holds.iter().find(|hold| hold.what == *what && hold.expires_at > self.now.wall)?;
-        let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
-        Some(format!("by {} until {}{reason}", hold.set_by, hold.expires_at))
+        let is_overridden = match what {
+            Held::Node(node) if self.effective.is_partial() => self.effective.nodes().contains(node),
+            Held::Cluster if self.effective.is_partial() => false,
+            Held::Node(_) | Held::Cluster | Held::Ups(_) => self.effective.is_override(),
+        };
+        if is_overridden { None } else { self.declared.hold(what, self.now) }
     }
 
     /// Whether the battery rules: nothing then waits for what it can do without.

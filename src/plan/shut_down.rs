@@ -60,7 +60,7 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     let servers = stop_servers(scene, draft, drained.is_all && is_detached && has_snapshot && workers.is_done);
     let given_up: BTreeSet<NodeName> = workers.given_up.union(&servers.given_up).cloned().collect();
     kill_containers(scene, draft, drained.is_all);
-    if scene.effective.state() == ClusterState::Poweroff {
+    if scene.effective.state() == ClusterState::Poweroff || scene.effective.is_partial() {
         let has_begun = draft.phases.contains(&Phase::StopServers);
         power_off(scene, draft, &given_up, has_begun);
     }
@@ -86,7 +86,7 @@ fn is_spent(scene: &Scene<'_>, wish: &Wish) -> bool {
 }
 
 /// A descent that begins no further step: an override whose mains are back but not yet stable, or a wish not trusted.
-fn held(scene: &Scene<'_>, draft: &mut Draft, why: &str) {
+pub(super) fn held(scene: &Scene<'_>, draft: &mut Draft, why: &str) {
     if scene.effective.is_override() {
         let ups = why.split(':').next().unwrap_or(why).into();
         let elapsed = draft.elapsed(scene, "mains-stable");

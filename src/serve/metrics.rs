@@ -23,8 +23,8 @@ const HOST_STATES: [HostState; 6] = [
     HostState::Unknown,
     HostState::NotManaged,
 ];
-const VERDICTS: [UpsVerdict; 4] =
-    [UpsVerdict::OnLine, UpsVerdict::Unknown, UpsVerdict::OnBattery, UpsVerdict::Critical];
+const VERDICTS: [UpsVerdict; 5] =
+    [UpsVerdict::OnLine, UpsVerdict::Unknown, UpsVerdict::OnBattery, UpsVerdict::Critical, UpsVerdict::Ignored];
 
 /// A pass is meant to take milliseconds; one that takes seconds waits for something it should not.
 const PASS_BUCKETS_SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -262,7 +262,7 @@ fn on_battery(verdict: UpsVerdict, on_battery_for: Option<Duration>) -> Option<f
     match verdict {
         UpsVerdict::OnLine => Some(0.0),
         UpsVerdict::OnBattery => Some(1.0),
-        UpsVerdict::Critical | UpsVerdict::Unknown => on_battery_for.map(|_| 1.0),
+        UpsVerdict::Critical | UpsVerdict::Unknown | UpsVerdict::Ignored => on_battery_for.map(|_| 1.0),
     }
 }
 
@@ -301,5 +301,6 @@ fn verdict_label(verdict: UpsVerdict) -> &'static str {
         UpsVerdict::Unknown => "unknown",
         UpsVerdict::OnBattery => "on-battery",
         UpsVerdict::Critical => "critical",
+        UpsVerdict::Ignored => "ignored",
     }
 }

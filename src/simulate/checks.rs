@@ -47,7 +47,10 @@ pub fn check(simulation: &Simulation) -> Vec<Finding> {
             {
                 broken("nothing starts on battery", step.to_string());
             }
-            Step::StopUnit { .. } if decision.effective.state() == ClusterState::Running => {
+            Step::StopUnit { node, .. }
+                if decision.effective.state() == ClusterState::Running
+                    && !decision.effective.nodes().contains(node) =>
+            {
                 broken("quorum is kept while running is obeyed", step.to_string());
             }
             Step::StartUnit { .. }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::decide::Decision;
 use crate::desired::Cause;
 use crate::desired::ups_policy::OverrideChange;
-use crate::model::seconds;
+use crate::model::{NodeName, seconds};
 use crate::plan::Planned;
 use crate::plan::step::{Outcome, Target};
 
@@ -77,7 +77,9 @@ impl Story {
             Cause::Spec { set_by, .. } => format!("asked for by {set_by}"),
             Cause::Override { source, .. } => format!("{}, {source}", effective.path()),
         };
-        let obeyed = format!("{} ({because})", effective.state());
+        let away: Vec<&str> = effective.nodes().union(effective.held_nodes()).map(NodeName::as_str).collect();
+        let without = if away.is_empty() { String::new() } else { format!(" without {}", away.join(", ")) };
+        let obeyed = format!("{}{without} ({because})", effective.state());
         if obeyed != self.obeyed {
             self.tell(at, StoryKind::Effective, format!("going for {obeyed}"));
             self.obeyed = obeyed;

@@ -175,6 +175,8 @@ pub enum UpsVerdict {
     OnBattery,
     /// The time has come to be dark.
     Critical,
+    /// An operator took it out of the policy.
+    Ignored,
 }
 
 /// How long a shutdown takes and what the batteries give.

@@ -142,6 +142,7 @@ pub fn hold(hold: &Hold) -> String {
     let what = match &hold.what {
         Held::Cluster => "everything but the UPS policy is paused".to_owned(),
         Held::Node(node) => format!("{node} is paused"),
+        Held::Ups(ups) => format!("UPS {ups} is ignored"),
     };
     let why = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
     format!("{what} by {} until {}{why}", hold.set_by, moment(hold.expires_at))
@@ -234,6 +235,7 @@ fn upses(status: &Status, palette: Palette) -> String {
             UpsVerdict::Unknown => (Tone::Busy, "unknown"),
             UpsVerdict::OnBattery => (Tone::Busy, "on battery"),
             UpsVerdict::Critical => (Tone::Bad, "critical"),
+            UpsVerdict::Ignored => (Tone::Busy, "ignored"),
         };
         let since = row.on_battery_for.map(|time| format!(" for {}", spoken(time))).unwrap_or_default();
         vec![

@@ -24,13 +24,17 @@ fn node(scene: &Scene<'_>, name: &NodeName) -> NodeRow {
     let unit = role.unit();
     let host = scene.host_state(name);
     let unit_state = scene.unit(name);
-    let is_off_wanted = scene.effective.state() == ClusterState::Poweroff && scene.config.nodes[name].power_off;
-    let desired = match scene.effective.state() {
+    let (nodes, held) = (scene.effective.nodes(), scene.effective.held_nodes());
+    // Where an override is about some nodes, the others have the state that was asked for.
+    let state =
+        if nodes.contains(name) || held.contains(name) { ClusterState::Poweroff } else { scene.effective.state() };
+    let is_off_wanted = state == ClusterState::Poweroff && scene.config.nodes[name].power_off;
+    let desired = match state {
         ClusterState::Running => "running",
         ClusterState::Poweroff if is_off_wanted => "off",
         ClusterState::DrainedOff | ClusterState::Poweroff => "stopped",
     };
-    let missing = match scene.effective.state() {
+    let missing = match state {
         ClusterState::Running => missing_up(scene, name, unit, host, unit_state),
         ClusterState::DrainedOff | ClusterState::Poweroff => {
             missing_down(scene, name, unit, (host, unit_state), is_off_wanted)

@@ -5,6 +5,7 @@
 mod cli;
 mod clients;
 mod config;
+mod feeds;
 mod kubernetes;
 mod probe;
 mod samples;

@@ -36,6 +36,7 @@ pub(crate) fn ups_override(ups: &str) -> Override {
         source: format!("ups-policy/{ups}"),
         state: ClusterState::Poweroff,
         path: Path::Emergency,
+        nodes: Default::default(),
         reason: "runtime 410 s <= 1.25 x 330 s for 3 readings, 12 s".to_owned(),
         set_at: at("19:12:07"),
     }
@@ -186,6 +187,7 @@ pub(crate) fn on_battery() -> Status {
             boot_id: "b".into(),
             wish: Wish { state: ClusterState::Running, set_at: at("18:00:00") },
             state: ClusterState::Poweroff,
+            nodes: Default::default(),
             is_override: true,
         },
         began: began.clone(),

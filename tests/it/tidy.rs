@@ -147,3 +147,20 @@ fn every_reason_stands_in_the_readmes_table() {
         assert!(readme.contains(&format!("| `{name}`")), "README.md has no row for {name}");
     }
 }
+
+#[test]
+fn every_row_of_the_ups_policy_stands_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("the file can be read");
+    let rows: Vec<String> = readme.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut last = 0;
+    for row in &hecate::desired::ups_policy::words::POLICY {
+        let condition = row.condition();
+        let condition = if row.all.is_empty() { condition } else { format!("`{condition}`") };
+        let wanted = format!("| {condition} | {} |", row.does);
+        let line = rows.iter().position(|line| *line == wanted);
+        let line = line.unwrap_or_else(|| panic!("README.md has no line {wanted}"));
+        assert!(line > last, "the rows stand in their order: {wanted}");
+        last = line;
+    }
+}

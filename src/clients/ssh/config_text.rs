@@ -263,6 +263,7 @@ mod tests {
             user: "hecate".to_owned(),
             port: 2222,
             feeds: BTreeSet::new(),
+            min_supplies: 1,
             wake: None,
             power_off: true,
             is_managed: true,

@@ -11,7 +11,7 @@ use super::super::raw::{RawConfig, RawNode, RawRole, RawUps, RawWake, RawWakeMet
 use super::super::read::Field;
 use super::super::tree::quoted;
 use super::super::{Node, OwnHost, Ssh, Ups, Wake, defaults};
-use super::{above_zero, names};
+use super::{above_zero, names, within};
 use crate::model::{NodeName, Role, UpsName};
 
 /// A key with a list of texts.
@@ -127,6 +127,7 @@ fn node(raw: &RawNode, config: &RawConfig, found: &mut Findings) -> Node {
     let host = checked(host_field, names::host, &name, found);
     let is_jump_host = config.ssh_jump_host.value().is_some_and(|jump| jump.eq_ignore_ascii_case(&host));
     let power_off = if is_jump_host { defaults::JUMP_HOST_POWER_OFF } else { defaults::NODE_POWER_OFF };
+    let feeds = feeds(&raw.feeds, config, found);
     Node {
         role: match raw.role.value() {
             Some(RawRole::ControlPlane) => Role::ControlPlane,
@@ -134,12 +135,19 @@ fn node(raw: &RawNode, config: &RawConfig, found: &mut Findings) -> Node {
         },
         user: checked(user_field, names::login, &default_user, found),
         port: raw.port.or(config.ssh_port.or(defaults::SSH_PORT)),
-        feeds: feeds(&raw.feeds, config, found),
+        min_supplies: min_supplies(&raw.min_supplies, feeds.len(), found),
+        feeds,
         wake: raw.wake.value().and_then(|raw| wake(raw, found)),
         power_off: raw.power_off.or(power_off),
         is_managed: is_managed(config, &name),
         host,
     }
+}
+
+/// How many feeds must hold: no more than there are.
+fn min_supplies(raw: &Field<u32>, feeds: usize, found: &mut Findings) -> usize {
+    let most = u32::try_from(feeds.max(1)).unwrap_or(u32::MAX);
+    within(raw, defaults::MIN_SUPPLIES, 1, most, found) as usize
 }
 
 fn by_name<'a>(map: &'a Field<BTreeMap<String, Field<String>>>, name: &str) -> Option<&'a Field<String>> {
@@ -271,6 +279,7 @@ fn own_host(raw: &RawConfig, nodes: &mut BTreeMap<NodeName, Node>, found: &mut F
     let own = &raw.own_host;
     let mut feeds = feeds(&own.feeds, raw, found);
     let mut power_off = own.power_off.or(defaults::OWN_POWER_OFF);
+    let mut supplies = None;
     let name = own.node.value();
     let entry = name.and_then(|name| raw_nodes(raw).iter().find(|node| node.name.value() == Some(name)));
     if let (Some(name), None) = (name, entry) {
@@ -291,9 +300,13 @@ fn own_host(raw: &RawConfig, nodes: &mut BTreeMap<NodeName, Node>, found: &mut F
         }
         node.feeds.clone_from(&feeds);
         node.power_off = power_off;
+        if own.min_supplies.value().is_none() {
+            supplies = Some(node.min_supplies.min(feeds.len().max(1)));
+        }
     }
     OwnHost {
         node: entry.and(name).map(NodeName::new),
+        min_supplies: supplies.unwrap_or_else(|| min_supplies(&own.min_supplies, feeds.len(), found)),
         feeds,
         power_off,
         power_off_time: above_zero(&own.power_off_seconds, defaults::OWN_POWER_OFF_TIME, found),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::super::forms::Percent;
 use super::super::mistake::Findings;
-use super::super::raw::{RawConfig, RawUpsPolicy};
-use super::super::{Config, UpsPolicy, defaults};
+use super::super::raw::{RawConfig, RawUpsPolicy, RawUpsScope};
+use super::super::{Config, UpsPolicy, UpsScope, defaults};
 use super::{above_zero, interval, seconds, show, within, written};
 
 /// The factor of hecate's first versions; their installer turned it into 1.25 as well.
@@ -16,6 +16,10 @@ const LEGACY_SAFETY_FACTOR: f64 = 1.10;
 /// Reads the section.
 pub(super) fn read(raw: &RawUpsPolicy, found: &mut Findings) -> UpsPolicy {
     let policy = UpsPolicy {
+        scope: raw.scope.value().map_or(defaults::UPS_SCOPE, |scope| match scope {
+            RawUpsScope::Cluster => UpsScope::Cluster,
+            RawUpsScope::Affected => UpsScope::Affected,
+        }),
         poll: interval(&raw.poll_seconds, defaults::POLL, found),
         timeout: above_zero(&raw.timeout_seconds, defaults::UPS_TIMEOUT, found),
         max_age: above_zero(&raw.max_age_seconds, defaults::UPS_MAX_AGE, found),

@@ -1,10 +1,11 @@
 //! Each claim of the policy on a handful of polls.
 
 use super::*;
+use crate::config::UpsPath;
 use crate::history::History;
 use crate::model::{BootId, Reading};
 use crate::simulate::blueprint;
-use crate::snapshot::UpsReading;
+use crate::snapshot::{UpsReading, UpsStatus};
 
 const UPS: &str = blueprint::UPS;
 
@@ -48,12 +49,18 @@ impl Polls {
     }
 
     /// So many polls that say this, a second apart.
-    fn says(mut self, count: u64, status: &str, runtime: Option<u64>) -> Self {
-        for _ in 0..count {
+    fn says(self, count: u64, status: &str, runtime: Option<u64>) -> Self {
+        self.says_each(count, status, |_| (runtime, Some(90.0)))
+    }
+
+    /// So many polls, a second apart, with runtime and charge by their number from 1 on.
+    fn says_each(mut self, count: u64, status: &str, figures: impl Fn(u64) -> (Option<u64>, Option<f64>)) -> Self {
+        for number in 1..=count {
             self.time += Duration::from_secs(1);
+            let (runtime, charge_percent) = figures(number);
             let reading = UpsReading {
                 status: UpsStatus::parse(status),
-                charge_percent: Some(90.0),
+                charge_percent,
                 runtime: runtime.map(Duration::from_secs),
                 driver_interval: Some(Duration::from_secs(1)),
                 ..UpsReading::default()
@@ -98,6 +105,10 @@ impl Polls {
     fn verdict(&self) -> UpsVerdict {
         self.rewritten().power.upses[&UpsName::from(UPS)].verdict
     }
+
+    fn evidence(&self) -> String {
+        self.rewritten().power.upses[&UpsName::from(UPS)].evidence.clone()
+    }
 }
 
 #[test]
@@ -114,8 +125,67 @@ fn a_short_runtime_must_stand_for_the_debounce() {
 
 #[test]
 fn one_good_poll_begins_the_debounce_anew() {
-    let polls = polls().says(5, "OB", Some(100)).says(1, "OB", Some(3600)).says(5, "OB", Some(100));
+    let polls = polls().says(5, "OB", Some(400)).says(1, "OB", Some(500)).says(5, "OB", Some(400));
     assert_eq!(polls.obeys(), ClusterState::Running);
+}
+
+#[test]
+fn a_runtime_that_jumps_is_taken_for_what_it_mostly_says() {
+    let alternating = polls().says_each(20, "OB", |poll| (Some(if poll % 2 == 0 { 3600 } else { 100 }), Some(90.0)));
+    assert_eq!(alternating.obeys(), ClusterState::Poweroff);
+    assert!(alternating.evidence().contains("jumps to 3600 s, taken as 100 s"), "{}", alternating.evidence());
+    let noisy = polls().says_each(60, "OB", |poll| (Some(if poll % 7 == 0 { 100 } else { 3600 }), Some(90.0)));
+    assert_eq!(noisy.obeys(), ClusterState::Running);
+}
+
+#[test]
+fn a_runtime_that_never_changes_is_counted_down() {
+    let frozen = polls().says(3000, "OB", Some(3600));
+    assert_eq!(frozen.obeys(), ClusterState::Running);
+    let frozen = frozen.says(200, "OB", Some(3600));
+    assert_eq!(frozen.obeys(), ClusterState::Poweroff);
+    assert!(frozen.evidence().contains("runtime 3600 s unchanged for 3"), "{}", frozen.evidence());
+}
+
+#[test]
+fn an_outage_after_hours_on_line_does_not_count_the_hours() {
+    let polls = polls().says(600, "OL", Some(700)).says(120, "OB", Some(700));
+    assert_eq!(polls.obeys(), ClusterState::Running, "{}", polls.evidence());
+}
+
+#[test]
+fn an_estimate_that_is_none_gives_way_to_the_charge() {
+    for nonsense in [None, Some(0), Some(65_535)] {
+        assert_eq!(polls().says(30, "OB", nonsense).obeys(), ClusterState::Running, "{nonsense:?} at 90 %");
+        let low = polls().says_each(30, "OB", |_| (nonsense, Some(25.0)));
+        assert_eq!(low.obeys(), ClusterState::Poweroff, "{nonsense:?} at 25 %");
+        // A percent in four seconds: 15 % are gone after a minute, and what is left above 10 % lasts 300 s.
+        let falling = polls().says_each(61, "OB", |poll| (nonsense, Some(100.0 - (poll as f64 / 4.0).floor())));
+        assert_eq!(falling.verdict(), UpsVerdict::OnBattery, "{nonsense:?}");
+        let falling = falling.says_each(7, "OB", |poll| (nonsense, Some(85.0 - (poll as f64 / 4.0).floor())));
+        assert_eq!(falling.obeys(), ClusterState::Poweroff, "{nonsense:?}: {}", falling.evidence());
+        assert!(falling.evidence().contains("charge fell by"), "{}", falling.evidence());
+    }
+}
+
+#[test]
+fn an_estimate_that_the_charge_contradicts_is_not_believed() {
+    // It says 24 minutes and counts down by the clock; its charge says six.
+    let lying = polls().says_each(120, "OB", |poll| (Some(1440 - poll), Some(100.0 - (poll as f64 / 3.6).floor())));
+    assert_eq!(lying.obeys(), ClusterState::Poweroff, "{}", lying.evidence());
+    assert!(lying.evidence().contains("not credible"), "{}", lying.evidence());
+    let honest = polls().says_each(120, "OB", |poll| (Some(1440 - poll), Some(100.0 - (poll as f64 / 14.4).floor())));
+    assert_eq!(honest.obeys(), ClusterState::Running, "{}", honest.evidence());
+}
+
+#[test]
+fn with_nothing_that_moves_the_time_on_battery_counts() {
+    assert_eq!(polls().says(590, "OB", None).obeys(), ClusterState::Running);
+    let frozen = polls().says(610, "OB", None);
+    assert_eq!(frozen.obeys(), ClusterState::Poweroff);
+    assert!(frozen.evidence().contains("charge 90 % unchanged"), "{}", frozen.evidence());
+    let mute = polls().says_each(70, "OB", |_| (None, None));
+    assert_eq!(mute.obeys(), ClusterState::Poweroff);
 }
 
 #[test]
@@ -125,8 +195,65 @@ fn a_short_runtime_on_line_means_nothing() {
 
 #[test]
 fn low_battery_acts_at_once_on_battery_and_never_on_line() {
-    assert_eq!(polls().says(1, "OB LB", Some(3600)).obeys(), ClusterState::Poweroff);
+    assert_eq!(polls().says_each(1, "OB LB", |_| (Some(500), Some(30.0))).obeys(), ClusterState::Poweroff);
+    assert_eq!(polls().says_each(1, "OB LB", |_| (Some(500), None)).obeys(), ClusterState::Poweroff);
+    assert_eq!(polls().says(1, "OB LB", Some(400)).obeys(), ClusterState::Poweroff);
     assert_eq!(polls().says(60, "OL LB", Some(3600)).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn low_battery_with_a_full_battery_must_stand_for_the_debounce() {
+    assert_eq!(polls().says(3, "OB LB", Some(3600)).says(20, "OB", Some(3600)).obeys(), ClusterState::Running);
+    assert_eq!(polls().says(7, "OB LB", Some(3600)).obeys(), ClusterState::Poweroff);
+}
+
+#[test]
+fn a_calibration_flag_that_stood_before_the_outage_is_stuck() {
+    let stuck = polls().says(120, "OL CAL", Some(3600)).says_each(2, "OB CAL LB", |_| (Some(100), Some(20.0)));
+    assert_eq!(stuck.obeys(), ClusterState::Poweroff);
+    let warnings: Vec<String> = stuck.rewritten().power.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|text| text.contains("CAL since before")), "{warnings:?}");
+}
+
+#[test]
+fn a_discharge_on_line_is_believed_once_the_charge_falls() {
+    let said_only = polls().says(100, "OL DISCHRG", Some(100));
+    assert_eq!((said_only.obeys(), said_only.verdict()), (ClusterState::Running, UpsVerdict::OnLine));
+    let real = polls().says_each(100, "OL DISCHRG", |poll| (Some(400 - poll), Some(90.0 - (poll as f64 / 5.0))));
+    assert_eq!(real.obeys(), ClusterState::Poweroff, "{}", real.evidence());
+    let back = real.says(5, "OL CHRG", Some(400));
+    assert_eq!(back.obeys(), ClusterState::Poweroff, "the mains are stable only some time after the discharge");
+    assert_eq!(back.says(10, "OL CHRG", Some(400)).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn a_bypass_is_no_outage_and_no_supply() {
+    let polls = polls().says(5, "OB", Some(3600)).says(60, "BYPASS", Some(3600));
+    assert_eq!((polls.obeys(), polls.verdict()), (ClusterState::Running, UpsVerdict::Unknown));
+}
+
+#[test]
+fn a_self_test_stops_nothing() {
+    let tested = polls().says(30, "OL", Some(3600)).says(4, "OFF", Some(3600)).says(4, "OB DISCHRG", Some(300));
+    assert_eq!(tested.says(30, "OL", Some(3600)).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn an_ignored_ups_shuts_nothing_down_and_holds_nothing_up() {
+    let mut cut = polls().says(5, "OB", Some(100)).says(5, "OB LB", Some(100));
+    assert_eq!(cut.obeys(), ClusterState::Poweroff);
+    cut.declared.holds.push(crate::desired::Hold {
+        what: Held::Ups(UPS.into()),
+        reason: "new battery".to_owned(),
+        set_by: "root@test".to_owned(),
+        set_at: cut.now().wall,
+        expires_at: cut.now().wall + jiff::SignedDuration::from_secs(60),
+    });
+    let ignored = cut.says(5, "OB LB", Some(100));
+    assert_eq!((ignored.obeys(), ignored.verdict()), (ClusterState::Running, UpsVerdict::Ignored));
+    assert!(!ignored.rewritten().power.is_on_battery());
+    assert!(!ignored.rewritten().power.warnings.is_empty(), "and everybody sees it");
+    assert_eq!(ignored.says(60, "OB LB", Some(100)).obeys(), ClusterState::Poweroff, "only for its time");
 }
 
 #[test]

@@ -12,7 +12,9 @@ use crate::snapshot::Datastore;
 
 /// Takes an etcd snapshot while quorum exists, once everything that writes has stopped.
 pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> bool {
-    if scene.episode.phases.contains_key(&Phase::StopServers) || !needs_snapshot(scene, draft) {
+    // While the rest keeps its quorum the datastore lives on.
+    let is_kept = scene.effective.is_partial();
+    if is_kept || scene.episode.phases.contains_key(&Phase::StopServers) || !needs_snapshot(scene, draft) {
         return true;
     }
     let prefix = format!("hecate-{}", scene.episode.run);

@@ -89,7 +89,10 @@ fn set_desired_repairs_an_unreadable_file_and_pause_does_not() {
     std::fs::write(host.store.desired_path(), "spec: [").unwrap();
     let ran = host.run(&["pause", "--for", "1h"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.err.contains("cannot pause: understand ") && ran.err.contains("hint: `hecate set-desired"), "{ran:?}");
+    assert!(
+        ran.err.contains("cannot hold that: understand ") && ran.err.contains("hint: `hecate set-desired"),
+        "{ran:?}"
+    );
     assert_eq!(std::fs::read_to_string(host.store.desired_path()).unwrap(), "spec: [");
 
     let ran = host.run(&["set-desired", "poweroff"]);
@@ -151,4 +154,24 @@ fn two_processes_that_write_at_once_lose_neither_part() {
         let now = declared(&host.store);
         assert_eq!((now.spec.reason, now.holds.len(), now.overrides.len()), (reason, round + 1, round + 1));
     }
+}
+
+#[test]
+fn a_lying_ups_is_ignored_for_a_time_and_heeded_before() {
+    let host = Host::new();
+    host.store.set_spec(spec(ClusterState::Running, "")).unwrap();
+    let ran = host.run(&["ups", "ignore", "pyrphoros", "--for", "2h", "--reason", "new battery"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.out.starts_with("UPS pyrphoros is ignored by root@") && ran.out.ends_with(": new battery\n"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(declared(&host.store).holds[0].what, Held::Ups("pyrphoros".into()));
+    assert_eq!(host.run(&["ups", "heed", "pyrphoros"]).out, "UPS pyrphoros is no longer ignored\n");
+    assert!(declared(&host.store).holds.is_empty());
+    host.configure();
+    let wrong = host.run(&["ups", "ignore", "pyrphorus", "--for", "2h"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.err.contains("no UPS pyrphorus is configured"), "{}", wrong.err);
 }

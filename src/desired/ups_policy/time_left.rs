@@ -1,0 +1,167 @@
+//! What a battery still gives: the UPS' own estimate where it can be believed, else the slope of its charge.
+//!
+//! Pure. NUT hands `battery.runtime` and `battery.charge` on as the UPS says them, and many say nonsense: nothing, 0 or
+//! 65535 s, a value that never changes, one that jumps, one four times too long.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::tracker::{UpsMemory, UpsSample};
+
+use super::words::{Sense, sense};
+
+/// What UPSes with a 16-bit register say when they do not know.
+const RUNTIME_UNKNOWN: Duration = Duration::from_secs(65_535);
+
+/// An estimate that has not changed for so long on battery is counted down by hecate's own clock, and said to be. Drivers
+/// poll slow variables every 30 s or so.
+const FROZEN: Duration = Duration::from_secs(60);
+
+/// An estimate is compared with the median of so many of the latest polls ...
+const JUMP_POLLS: usize = 8;
+/// ... and is a jump when it is more than so many times that: no load changes so in seconds.
+const JUMP_FACTOR: f64 = 2.0;
+
+/// The charge must have fallen by so many percentage points, over so much time, before its slope says anything: most
+/// UPSes round to whole points.
+const SLOPE_POINTS: f64 = 5.0;
+/// See [`SLOPE_POINTS`].
+const SLOPE_TIME: Duration = Duration::from_secs(60);
+/// A battery is counted as empty here: the last points go in no time.
+const SLOPE_EMPTY: f64 = 10.0;
+/// Against an estimate that looks sound, the slope must be so much clearer ...
+const CONTRADICTION_POINTS: f64 = 10.0;
+/// ... and promise so much less (an estimate of 24 minutes that lasts six is a known case).
+const CONTRADICTION_FACTOR: f64 = 1.5;
+
+/// What is left, and where that comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TimeLeft {
+    /// From the poll on.
+    pub(super) left: Duration,
+    /// The figures, for people.
+    pub(super) figures: String,
+    /// Whether the UPS' own estimate could not be believed.
+    pub(super) is_doubted: bool,
+}
+
+/// What the battery gives from the poll at this index on; None where neither runtime nor charge say anything.
+pub(super) fn at(polls: &UpsMemory, index: usize) -> Option<TimeLeft> {
+    let sample = polls.samples.get(index)?;
+    let slope = Slope::until(polls, index);
+    let Some(runtime) = credible(sample) else {
+        let slope = slope.filter(|slope| slope.fell >= SLOPE_POINTS)?;
+        let said = sample
+            .reading
+            .runtime
+            .map_or("no runtime".to_owned(), |it| format!("runtime {} s not credible", it.as_secs()));
+        return Some(slope.time_left(&said));
+    };
+    let own = counted(polls, index, runtime);
+    match slope.filter(|slope| slope.fell >= CONTRADICTION_POINTS) {
+        Some(slope) if slope.empties_in(0.0).mul_f64(CONTRADICTION_FACTOR) < own.left => {
+            Some(slope.time_left(&format!("runtime {} s not credible", runtime.as_secs())))
+        }
+        Some(_) | None => Some(own),
+    }
+}
+
+/// The UPS' own estimate, where it is one.
+fn credible(sample: &UpsSample) -> Option<Duration> {
+    sample.reading.runtime.filter(|runtime| !runtime.is_zero() && *runtime < RUNTIME_UNKNOWN)
+}
+
+/// The UPS' own estimate: the median of the latest ones where it jumps up, counted down since it last changed.
+fn counted(polls: &UpsMemory, index: usize, runtime: Duration) -> TimeLeft {
+    let first = (index + 1).saturating_sub(JUMP_POLLS);
+    let latest = polls.samples.range(first..=index).filter(|one| is_drawn(one));
+    let mut latest: Vec<Duration> = latest.filter_map(credible).collect();
+    latest.sort_unstable();
+    let median = latest.get(latest.len().saturating_sub(1) / 2).copied().unwrap_or(runtime);
+    if latest.len() > JUMP_POLLS / 2 && runtime > median.mul_f64(JUMP_FACTOR) {
+        let figures = format!("runtime jumps to {} s, taken as {} s", runtime.as_secs(), median.as_secs());
+        return TimeLeft { left: median, figures, is_doubted: true };
+    }
+    let stood = stood_unchanged(polls, index);
+    if stood < FROZEN {
+        return TimeLeft { left: runtime, figures: format!("runtime {} s", runtime.as_secs()), is_doubted: false };
+    }
+    let left = runtime.saturating_sub(stood);
+    let figures = format!(
+        "runtime {} s unchanged for {} s, counted down to {} s",
+        runtime.as_secs(),
+        stood.as_secs(),
+        left.as_secs()
+    );
+    TimeLeft { left, figures, is_doubted: true }
+}
+
+/// Whether the battery is drawn from.
+pub(super) fn is_drawn(sample: &UpsSample) -> bool {
+    match sense(&sample.reading.status) {
+        Sense::OnBattery | Sense::LowOnBattery | Sense::Calibrating | Sense::Forced => true,
+        Sense::DischargingOnLine | Sense::ForcedOnLine | Sense::Silent | Sense::OnLine | Sense::Bypassed => false,
+    }
+}
+
+/// For how long, on battery, the runtime of this poll has stood unchanged.
+fn stood_unchanged(polls: &UpsMemory, index: usize) -> Duration {
+    let samples: &VecDeque<UpsSample> = &polls.samples;
+    let sample = &samples[index];
+    let is_same = |one: &&UpsSample| one.reading.runtime == sample.reading.runtime && is_drawn(one);
+    let run = samples.range(..=index).rev().take_while(is_same);
+    let (count, oldest) = run.fold((0, sample.began), |(count, _), one| (count + 1, one.began));
+    // Beyond the polls that are kept, the memory knows since when the present value stands.
+    let is_whole_window = count == index + 1;
+    let is_latest = samples.back().is_some_and(|last| last.reading.runtime == sample.reading.runtime);
+    let drawn_since = polls.drawn_from.as_ref().map_or(oldest, |from| from.began);
+    let since = match polls.runtime_since {
+        Some(since) if is_whole_window && is_latest => since.max(drawn_since).min(oldest),
+        Some(_) | None => oldest,
+    };
+    sample.began.saturating_sub(since)
+}
+
+/// How the charge has fallen.
+struct Slope {
+    charge: f64,
+    fell: f64,
+    over: Duration,
+}
+
+impl Slope {
+    /// From the oldest poll of this stretch on battery that is kept, or from its beginning where that says more.
+    fn until(polls: &UpsMemory, index: usize) -> Option<Self> {
+        let sample = polls.samples.get(index)?;
+        let charge = sample.reading.charge_percent?;
+        let slope = |began: Duration, from: f64| Slope {
+            charge,
+            fell: from - charge,
+            over: sample.began.saturating_sub(began),
+        };
+        let drawn = |one: &&UpsSample| is_drawn(one) || sense(&one.reading.status) == Sense::DischargingOnLine;
+        let stretch = polls.samples.range(..=index).rev().take_while(drawn);
+        let oldest = stretch.filter_map(|one| Some((one.began, one.reading.charge_percent?))).last();
+        let kept = oldest.map(|(began, from)| slope(began, from));
+        let whole = polls.drawn_from.as_ref().and_then(|from| Some(slope(from.began, from.charge?)));
+        [kept, whole].into_iter().flatten().find(|one| one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME)
+    }
+
+    /// Until the charge is this low, if it goes on falling as it fell.
+    fn empties_in(&self, charge: f64) -> Duration {
+        let rate = self.fell / self.over.as_secs_f64().max(1.0);
+        let seconds = ((self.charge - charge).max(0.0) / rate).min(RUNTIME_UNKNOWN.as_secs_f64());
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    }
+
+    fn time_left(&self, said: &str) -> TimeLeft {
+        let left = self.empties_in(SLOPE_EMPTY);
+        let figures = format!(
+            "{said}; charge fell by {:.0} % in {} s, {} s left until {SLOPE_EMPTY:.0} %",
+            self.fell,
+            self.over.as_secs(),
+            left.as_secs()
+        );
+        TimeLeft { left, figures, is_doubted: true }
+    }
+}

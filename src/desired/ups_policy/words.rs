@@ -1,0 +1,177 @@
+//! What the words of `ups.status` mean to the policy: one row a word or combination, the first that matches rules.
+//!
+//! Pure. README.md prints the same table; a test compares the two. The words and what clients must not infer from them
+//! are NUT's (docs/new-drivers.txt "Status data", upsmon.conf(5)).
+
+use crate::snapshot::UpsWord::{
+    Alarm, Boost, Bypass, Cal, Chrg, Comm, Dischrg, Eco, Fsd, Hb, Lb, Nocomm, Ob, Off, Ol, Over, Rb, Test, Trim, Wait,
+};
+use crate::snapshot::{UpsStatus, UpsWord};
+
+/// What a status says about the mains and the battery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sense {
+    /// A forced shutdown that is meant now.
+    Forced,
+    /// A forced shutdown although mains are there: a person's, or a flag that upsd latched.
+    ForcedOnLine,
+    /// The driver has lost the UPS: as no answer at all.
+    Silent,
+    /// On battery on purpose.
+    Calibrating,
+    /// On battery, and the UPS gives its own last warning.
+    LowOnBattery,
+    /// On battery.
+    OnBattery,
+    /// On line, says the driver, while the battery is said to discharge.
+    DischargingOnLine,
+    /// On line.
+    OnLine,
+    /// Mains feed the load past the battery.
+    Bypassed,
+}
+
+/// One row of the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// All of these words stand ...
+    pub all: &'static [UpsWord],
+    /// ... and none of these.
+    pub none: &'static [UpsWord],
+    /// What that says.
+    pub sense: Sense,
+    /// What is done, in README's words.
+    pub does: &'static str,
+}
+
+/// The policy, strictest first. Every status matches a row: the last has no condition.
+pub const POLICY: [Row; 14] = [
+    row(&[Fsd], &[Ol], Sense::Forced, "emergency at once"),
+    row(
+        &[Fsd, Ol],
+        &[],
+        Sense::ForcedOnLine,
+        "emergency at once for 600 s, if it was seen to rise; else a latch: a warning",
+    ),
+    row(&[Nocomm], &[], Sense::Silent, "as no answer"),
+    row(
+        &[Cal],
+        &[Ol],
+        Sense::Calibrating,
+        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck)",
+    ),
+    row(
+        &[Ob, Lb],
+        &[],
+        Sense::LowOnBattery,
+        "emergency after `ob_lb_seconds`; where charge and runtime are high, after the debounce",
+    ),
+    row(&[Ob, Off], &[], Sense::OnBattery, "as OB: OFF says nothing of the mains"),
+    row(&[Ob], &[], Sense::OnBattery, "trigger by time left, debounced"),
+    row(&[Ol, Cal], &[], Sense::OnLine, "as OL"),
+    row(&[Ol, Dischrg], &[], Sense::DischargingOnLine, "as OL, until the charge falls by 5 %: then as OB"),
+    row(&[Ol, Lb], &[], Sense::OnLine, "as OL, with a warning: never a trigger"),
+    row(&[Ol], &[], Sense::OnLine, "mains are there"),
+    row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
+    row(&[Off], &[], Sense::Silent, "as no answer: self-tests say it for seconds"),
+    row(&[], &[], Sense::Silent, "as no answer: nothing is inferred from WAIT or words without OL or OB"),
+];
+
+const fn row(all: &'static [UpsWord], none: &'static [UpsWord], sense: Sense, does: &'static str) -> Row {
+    Row { all, none, sense, does }
+}
+
+impl Row {
+    /// Whether this row is about such a status.
+    pub fn matches(&self, status: &UpsStatus) -> bool {
+        self.all.iter().all(|word| status.has(*word)) && !self.none.iter().any(|word| status.has(*word))
+    }
+
+    /// The row's condition as `ups.status` would spell it: `FSD` without `OL`.
+    pub fn condition(&self) -> String {
+        let spelled = |words: &[UpsWord]| words.iter().map(|word| word.spelling()).collect::<Vec<_>>().join(" ");
+        match (self.all, self.none) {
+            ([], _) => "anything else".to_owned(),
+            (all, []) => spelled(all),
+            (all, none) => format!("{} without {}", spelled(all), spelled(none)),
+        }
+    }
+}
+
+/// What a status says.
+pub fn sense(status: &UpsStatus) -> Sense {
+    POLICY.iter().find(|row| row.matches(status)).map_or(Sense::Silent, |row| row.sense)
+}
+
+/// Words that change no decision but that a person should know of. The words that are not here are named in [`POLICY`] or
+/// say nothing that matters: HB, CHRG, TRIM, BOOST, ECO, TEST, COMM, WAIT.
+pub const REMARKS: [(UpsWord, &str); 5] = [
+    (Rb, "the battery needs to be replaced (RB)"),
+    (Alarm, "an alarm stands (ALARM)"),
+    (Over, "overloaded (OVER): the battery may end sooner than it says"),
+    (Bypass, "in bypass: the battery protects nothing (BYPASS)"),
+    (Off, "says that its output is off (OFF)"),
+];
+
+/// Words that are neither in [`POLICY`] nor in [`REMARKS`]: no decision depends on them.
+pub const WITHOUT_EFFECT: [UpsWord; 8] = [Hb, Chrg, Trim, Boost, Eco, Test, Comm, Wait];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(text: &str) -> Sense {
+        sense(&UpsStatus::parse(text))
+    }
+
+    #[test]
+    fn every_word_has_its_place() {
+        for (word, spelling) in UpsWord::ALL {
+            let is_ruled = POLICY.iter().any(|row| row.all.contains(&word));
+            let is_remarked = REMARKS.iter().any(|(one, _)| *one == word);
+            let is_without = WITHOUT_EFFECT.contains(&word);
+            assert!(is_ruled || is_remarked || is_without, "{spelling} has no row");
+            assert!(!(is_without && (is_ruled || is_remarked)), "{spelling} has an effect");
+        }
+    }
+
+    #[test]
+    fn the_combinations_that_hurt_mean_what_they_must() {
+        for (text, sense) in [
+            ("OL", Sense::OnLine),
+            ("OL CHRG", Sense::OnLine),
+            ("OL LB", Sense::OnLine),
+            ("ALARM OL", Sense::OnLine),
+            ("OL OVER", Sense::OnLine),
+            ("OL BYPASS", Sense::OnLine),
+            ("OL TRIM", Sense::OnLine),
+            ("OL ECO FROBNICATING", Sense::OnLine),
+            ("OL OFF", Sense::OnLine),
+            ("OL CAL DISCHRG", Sense::OnLine),
+            ("OL DISCHRG", Sense::DischargingOnLine),
+            ("OB", Sense::OnBattery),
+            ("OB OB DISCHRG DISCHRG", Sense::OnBattery),
+            ("OB OFF", Sense::OnBattery),
+            ("OB OL", Sense::OnBattery),
+            ("OB BYPASS", Sense::OnBattery),
+            ("OB OVER", Sense::OnBattery),
+            ("OB LB", Sense::LowOnBattery),
+            ("OB LB OFF", Sense::LowOnBattery),
+            ("OB CAL LB", Sense::Calibrating),
+            ("CAL DISCHRG", Sense::Calibrating),
+            ("FSD OB LB", Sense::Forced),
+            ("FSD", Sense::Forced),
+            ("FSD OL", Sense::ForcedOnLine),
+            ("OB NOCOMM", Sense::Silent),
+            ("BYPASS", Sense::Bypassed),
+            ("BYPASS OFF", Sense::Bypassed),
+            ("OFF", Sense::Silent),
+            ("WAIT", Sense::Silent),
+            ("TEST", Sense::Silent),
+            ("FROBNICATING", Sense::Silent),
+            ("", Sense::Silent),
+        ] {
+            assert_eq!(says(text), sense, "{text:?}");
+        }
+    }
+}
