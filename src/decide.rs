@@ -15,7 +15,7 @@ use crate::history::{History, Run, RunResult, RunStep};
 use crate::ledger::{Episode, EpisodeKey, Ledger, OwnPowerOff, PoweredOff, Wish};
 use crate::model::{ClusterState, NodeName, Now, RunId, Stamp, Uid};
 use crate::plan::scene::Scene;
-use crate::plan::step::Step;
+use crate::plan::step::{Outcome, Step};
 use crate::plan::{self, Marks, Plan};
 use crate::snapshot::{Snapshot, UnitState};
 use crate::status::{Actor, Status, UpsVerdict, rows};
@@ -74,7 +74,7 @@ pub struct Known<'a> {
 /// Decides one pass.
 pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     let Known { config, declared, health, snapshot, history, memory, .. } = known;
-    let budget = budget::estimate(config, history);
+    let budget = budget::estimate(config, history, snapshot, known.ledger);
     let Rewritten { effective, changes, power } =
         ups_policy::rewrite(config, (declared, health), snapshot, known.ledger, memory, &budget, now);
     let mut ledger = known.ledger.clone();
@@ -89,6 +89,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         effective: &effective,
         power: &power,
         budget: &budget,
+        lessons: history.lessons(),
         snapshot,
         ledger: &ledger,
         ledger_problem: known.ledger_problem,
@@ -203,7 +204,27 @@ fn record(episode: &Episode, scene: &Scene<'_>, result: RunResult) -> Run {
         .map(|(name, _)| name)
         .filter(|name| !scene.config.is_ignored(name))
         .all(|name| episode.was_up.contains(name));
-    Run { path: scene.effective.path(), from_running, ..bare_record(episode, scene.memory, result, scene.now) }
+    let mut run =
+        Run { path: scene.effective.path(), from_running, ..bare_record(episode, scene.memory, result, scene.now) };
+    run.steps.extend(hosts_off(episode, scene));
+    run.steps.truncate(Run::STEPS_MAX);
+    run
+}
+
+/// How long each host took from its power-off until it was silent.
+fn hosts_off(episode: &Episode, scene: &Scene<'_>) -> Vec<RunStep> {
+    let seen = |(node, off): (&NodeName, &PoweredOff)| {
+        let silent = scene.memory.silent_since.get(node).filter(|_| off.told.boot_id == scene.now.boot_id)?;
+        let is_of_episode = episode.began.boot_id == scene.now.boot_id && off.told.boottime >= episode.began.boottime;
+        is_of_episode.then(|| RunStep {
+            step: budget::HOST_OFF.to_owned(),
+            target: node.to_string(),
+            started: off.told.boottime.saturating_sub(episode.began.boottime),
+            took: silent.saturating_sub(off.told.boottime),
+            outcome: Outcome::Tried,
+        })
+    };
+    scene.ledger.powered_off.iter().filter_map(seen).collect()
 }
 
 fn superseded(old: &Episode, memory: &Memory, now: &Now) -> Run {

@@ -10,15 +10,57 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Lessons;
 use crate::model::{ClusterState, Path, RunId, seconds};
 use crate::plan::step::Outcome;
+
+/// Past runs, and what they teach: learned when a run is added, not at every pass.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "Runs")]
+pub struct History {
+    runs: Vec<Run>,
+    lessons: Lessons,
+}
 
 /// The content of `runs.json`, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct History {
+#[schemars(title = "History")]
+pub struct Runs {
     /// The runs.
     pub runs: Vec<Run>,
+}
+
+impl History {
+    /// Takes runs over, oldest first.
+    pub fn new(runs: Vec<Run>) -> Self {
+        let lessons = Lessons::of(&runs);
+        Self { runs, lessons }
+    }
+
+    /// The runs, oldest first.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// What they teach.
+    pub fn lessons(&self) -> &Lessons {
+        &self.lessons
+    }
+
+    /// Adds a run, and forgets the oldest beyond so many.
+    pub fn push(&mut self, run: Run, kept: usize) {
+        self.runs.push(run);
+        let surplus = self.runs.len().saturating_sub(kept);
+        self.runs.drain(..surplus);
+        self.lessons = Lessons::of(&self.runs);
+    }
+}
+
+impl From<Runs> for History {
+    fn from(Runs { runs }: Runs) -> Self {
+        Self::new(runs)
+    }
 }
 
 /// The record of one episode.

@@ -122,6 +122,8 @@ pub enum Phase {
     Cordon,
     /// Every node was cordoned; evictions began.
     Drain,
+    /// The battery did not last for all of the drain: what still ran was given up by name.
+    DrainShed,
     /// Every node was drained (or the limit passed); waiting for volumes.
     Detach,
     /// Volumes were detached (or the limit passed); the etcd snapshot is taken.

@@ -345,17 +345,18 @@ impl Pass<'_> {
         Some(Override { path, nodes, reason, ..standing.clone() })
     }
 
-    /// Why only the emergency path still fits. The full budget is not asked for again: a descent that has used up a part
-    /// of its time has also done a part of its work.
+    /// Why only the emergency path still fits: the time left is what is still to come of it, with the safety factor.
+    /// Until then the graceful path sheds what it must, see `Scene::limit_within`.
     fn escalation(&self, assessment: &Assessment) -> Option<String> {
         if assessment.is_urgent {
             return Some(assessment.evidence.clone());
         }
-        let least = self.budget.emergency.time.mul_f64(self.config.ups_policy.runtime_safety_factor);
+        let needs = self.budget.needs.emergency;
+        let least = needs.mul_f64(self.config.ups_policy.runtime_safety_factor);
         let left = assessment.time_left.filter(|left| *left <= least)?;
+        let (factor, needs) = (self.config.ups_policy.runtime_safety_factor, needs.as_secs());
         Some(format!(
-            "the graceful path no longer fits: the emergency path needs {} s, the battery has {} s",
-            self.budget.emergency.time.as_secs(),
+            "the graceful path no longer fits: the battery has {} s <= {factor} x {needs} s that the emergency path needs",
             left.as_secs()
         ))
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::blocker::{Blocker, Wait, WaitReason, Warning};
 use super::safety::{LEASE_MAX_AGE, owes_drain};
 use super::step::{Step, Target};
-use crate::budget::Budget;
+use crate::budget::{Budget, Lessons};
 use crate::config::{Config, Node};
 use crate::desired::ups_policy::Power;
 use crate::desired::{Declared, DeclaredHealth, Effective, Held, Options};
@@ -37,6 +37,8 @@ pub struct Scene<'a> {
     pub power: &'a Power,
     /// How long a shutdown takes.
     pub budget: &'a Budget,
+    /// What past runs teach.
+    pub lessons: &'a Lessons,
     /// What was seen.
     pub snapshot: &'a Snapshot,
     /// What must survive.
@@ -299,14 +301,49 @@ impl<'a> Scene<'a> {
         self.effective.is_override() && self.effective.path() == Path::Emergency
     }
 
+    /// The path of the steps that take a node down: once a drain was shed, what a node still runs refuses nothing.
+    pub fn step_path(&self, draft: &Draft) -> Path {
+        let is_shed = self.episode.phases.contains_key(&Phase::DrainShed) || draft.phases.contains(&Phase::DrainShed);
+        if self.effective.is_override() && is_shed { Path::Emergency } else { self.effective.path() }
+    }
+
     /// A limit of a descent, shortened to what the battery still gives: on the emergency path to a quarter of it, so
-    /// that four such limits in a row still fit; on an override's graceful path to what lies above the emergency budget.
+    /// that four such limits in a row still fit; on an override's graceful path to what lies above the emergency path's
+    /// needs.
     pub fn limit(&self, configured: Duration) -> Duration {
         match (self.effective.is_override(), self.effective.time_left()) {
             (true, Some(left)) if self.is_emergency() => configured.min(left / 4).max(Duration::from_secs(3)),
-            (true, Some(left)) => configured.min(left.saturating_sub(self.budget.emergency.time)),
+            (true, Some(left)) => configured.min(left.saturating_sub(self.reserve())),
             (true, None) if self.is_emergency() => configured.min(self.budget.emergency.time / 4),
             (true | false, _) => configured,
+        }
+    }
+
+    /// The limit of something that has been waited for so long already. On an override's graceful path it ends as soon as
+    /// the battery holds no more than what comes after it needs: so the wait for volumes is shed first, then the drain,
+    /// then the etcd snapshot, and then the policy turns to the emergency path.
+    pub fn limit_within(&self, configured: Duration, elapsed: Duration, after: Duration) -> Duration {
+        match self.effective.time_left() {
+            Some(left) if self.effective.is_override() && !self.is_emergency() => {
+                configured.min(elapsed + left.saturating_sub(self.reserve() + after))
+            }
+            Some(_) | None => self.limit(configured),
+        }
+    }
+
+    /// What the battery must hold for the emergency path from here on, with the safety factor.
+    fn reserve(&self) -> Duration {
+        self.budget.needs.emergency.mul_f64(self.config.ups_policy.runtime_safety_factor)
+    }
+
+    /// Why a limit was shorter than configured, in figures; nothing where it was not.
+    pub fn shed(&self, configured: Duration, limit: Duration) -> String {
+        match self.effective.time_left().filter(|_| limit < configured && self.effective.is_override()) {
+            Some(left) => {
+                let needs = self.budget.needs.emergency.as_secs();
+                format!(": what comes after it needs {needs} s, the battery has {} s", left.as_secs())
+            }
+            None => String::new(),
         }
     }
 

@@ -192,7 +192,7 @@ fn stop_unit(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node,
         node: name.clone(),
         unit,
         machine_id: scene.ledger.machine_ids.get(name).cloned(),
-        path: scene.effective.path(),
+        path: scene.step_path(draft),
         must_be_drained,
     };
     let limit = scene.limit(scene.config.shutdown.unit_stop_timeout);

@@ -63,7 +63,7 @@ pub(super) fn read(store: &Store, now: &Now) -> Found {
     };
     let (mut ledger, ledger_problem) = match store.read_ledger() {
         LedgerFile::Good(ledger) => (ledger, None),
-        LedgerFile::Missing if history.runs.is_empty() => (Ledger::default(), None),
+        LedgerFile::Missing if history.runs().is_empty() => (Ledger::default(), None),
         LedgerFile::Missing => (spent(&declared, now), None),
         LedgerFile::Unreadable { why } => (Ledger::default(), Some(why)),
     };

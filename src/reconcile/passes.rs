@@ -236,9 +236,7 @@ impl Reconciler {
         }
         if let Some(run) = decision.finished_run.take() {
             tracing::info!(run = %run.id, result = ?run.result, seconds = run.duration.as_secs(), "run recorded");
-            self.history.runs.push(run);
-            let surplus = self.history.runs.len().saturating_sub(self.parts.config.reconcile.runs_kept);
-            self.history.runs.drain(..surplus);
+            self.history.push(run, self.parts.config.reconcile.runs_kept);
             let _ = self.keeper.ask(Job::History(self.history.clone(), self.parts.config.reconcile.runs_kept));
         }
         self.write_intent(&decision, &now);

@@ -161,7 +161,7 @@ impl Simulation {
             self.ledger = ledger.clone();
         }
         if let Some(run) = &decision.finished_run {
-            self.history.runs.push(run.clone());
+            self.history.push(run.clone(), self.config.reconcile.runs_kept);
         }
         let commands = self.feed(Event::Decided(&decision), &now);
         self.last = Some(decision);

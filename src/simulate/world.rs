@@ -269,12 +269,17 @@ impl World {
             Step::PowerOff { node, .. } => {
                 let off_at = self.time + self.pace.host_stop;
                 if let Some(host) = self.hosts.get_mut(node).filter(|host| host.is_on && host.is_reachable) {
-                    host.event = Some(HostEvent::OffAt(off_at));
+                    // A host that shuts down already is not made to begin anew.
+                    if !matches!(host.event, Some(HostEvent::OffAt(_))) {
+                        host.event = Some(HostEvent::OffAt(off_at));
+                    }
                 }
                 Some(Duration::from_secs(1))
             }
             Step::PowerOffOwnHost { .. } => {
-                self.own_event = Some(OwnEvent::OffAt(self.time + self.pace.host_stop));
+                if !matches!(self.own_event, Some(OwnEvent::OffAt(_))) {
+                    self.own_event = Some(OwnEvent::OffAt(self.time + self.pace.host_stop));
+                }
                 Some(Duration::from_secs(1))
             }
         };

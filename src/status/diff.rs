@@ -153,6 +153,7 @@ pub fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Cordon => "cordon",
         Phase::Drain => "drain",
+        Phase::DrainShed => "drain-shed",
         Phase::Detach => "detach",
         Phase::EtcdSnapshot => "etcd-snapshot",
         Phase::StopServers => "stop-servers",

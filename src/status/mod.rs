@@ -195,14 +195,41 @@ pub struct BudgetView {
     pub emergency: Duration,
     /// From how many runs it was learned; 0: configured.
     pub emergency_samples: usize,
-    /// The UPS policy triggers at this runtime.
+    /// How much of the full path is still to come.
+    #[serde(with = "seconds", default)]
+    #[schemars(with = "f64")]
+    pub needs_full: Duration,
+    /// How much of the emergency path is still to come.
+    #[serde(with = "seconds", default)]
+    #[schemars(with = "f64")]
+    pub needs_emergency: Duration,
+    /// The slowest steps that past shutdowns taught, slowest first.
+    #[serde(default)]
+    pub slowest: Vec<SlowStep>,
+    /// The UPS policy triggers at this time left.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub trigger_at: Duration,
-    /// The least runtime that a UPS reports.
+    /// What the batteries give: the least time left on battery; on line the least runtime that a UPS reports.
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub has: Option<Duration>,
+}
+
+/// A slow case that past shutdowns taught.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowStep {
+    /// The step's name, or `host-off`: from a power-off until its host was silent.
+    pub step: String,
+    /// On what.
+    pub target: String,
+    /// How long it takes in the slow case.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub time: Duration,
+    /// From how many samples.
+    pub samples: usize,
 }
 
 /// A step that ended.

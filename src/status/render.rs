@@ -101,7 +101,11 @@ pub fn plan(status: &Status, palette: Palette) -> String {
         spoken(budget.emergency),
         samples(budget.emergency_samples)
     );
-    section(&mut text, palette, "budget", Tone::Strong, [needs]);
+    let slow = budget
+        .slowest
+        .iter()
+        .map(|it| format!("slow: {} {} {} s ({})", it.step, it.target, it.time.as_secs(), samples(it.samples)));
+    section(&mut text, palette, "budget", Tone::Strong, [needs].into_iter().chain(slow));
     text
 }
 
@@ -207,13 +211,20 @@ fn actor(status: &Status, age: Option<Duration>) -> String {
 
 fn budget(status: &Status) -> String {
     let budget = &status.budget;
-    let (needs, name, count) = match status.effective.path() {
-        crate::model::Path::Graceful => (budget.full, "full", budget.full_samples),
-        crate::model::Path::Emergency => (budget.emergency, "emergency", budget.emergency_samples),
+    let path = |name: &str, needs: Duration, count| {
+        format!("the {name} path needs {} s ({})", needs.as_secs(), samples(count))
     };
-    let has = budget.has.map_or_else(|| "runtime unknown".to_owned(), |has| format!("has {} s", has.as_secs()));
+    let full = path("full", budget.needs_full, budget.full_samples);
+    let emergency = path("emergency", budget.needs_emergency, budget.emergency_samples);
+    let has = budget
+        .has
+        .map_or_else(|| "runtime unknown".to_owned(), |has| format!("the batteries have {} s", has.as_secs()));
     let trigger = budget.trigger_at.as_secs();
-    format!("needs {} s ({name}, {}), {has}; acts at {trigger} s", needs.as_secs(), samples(count))
+    let needs = match (status.effective.is_override(), status.effective.path()) {
+        (true, crate::model::Path::Emergency) => emergency,
+        (true | false, _) => format!("{full}, {emergency}"),
+    };
+    format!("{needs}; {has}; acts at {trigger} s")
 }
 
 fn samples(count: usize) -> String {

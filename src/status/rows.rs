@@ -158,13 +158,17 @@ pub fn upses(scene: &Scene<'_>) -> BTreeMap<UpsName, UpsRow> {
 /// What a shutdown needs and what the batteries give.
 pub fn budget(scene: &Scene<'_>) -> BudgetView {
     let runtimes = scene.snapshot.upses.values().filter_map(|reading| reading.value()?.runtime);
+    let needs = scene.budget.needs;
     BudgetView {
+        needs_full: needs.full,
+        needs_emergency: needs.emergency,
+        slowest: scene.lessons.slowest().to_vec(),
         full: scene.budget.full.time,
         full_samples: scene.budget.full.samples,
         emergency: scene.budget.emergency.time,
         emergency_samples: scene.budget.emergency.samples,
         trigger_at: trigger_at(scene.config, scene.budget),
-        has: runtimes.min(),
+        has: scene.effective.time_left().or(runtimes.min()),
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{Durability, keep_as, replace};
 use super::{STATE_MODE, STATUS_MODE, Store, StoreError};
-use crate::history::{History, Run};
+use crate::history::{History, Run, Runs};
 use crate::ledger::Ledger;
 use crate::model::{MachineId, NodeName};
 use crate::status::{Intent, Status};
@@ -135,10 +135,10 @@ impl Store {
             keep_as(&*self.disk, &path, &self.state_dir().join("runs.json.bad"))
                 .map_err(|source| StoreError::Keep { path: path.clone(), source })?;
         }
-        let skipped = history.runs.len().saturating_sub(kept);
+        let skipped = history.runs().len().saturating_sub(kept);
         let bounded =
             |run: &Run| Run { steps: run.steps.iter().take(Run::STEPS_MAX).cloned().collect(), ..run.clone() };
-        let bounded = History { runs: history.runs.iter().skip(skipped).map(bounded).collect() };
+        let bounded = Runs { runs: history.runs().iter().skip(skipped).map(bounded).collect() };
         self.write_json(&path, &bounded, STATE_MODE, Durability::Durable)
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn history() -> History {
         result: RunResult::Converged,
         steps: vec![step],
     };
-    History { runs: vec![run] }
+    History::new(vec![run])
 }
 
 /// A moment of boottime.
@@ -159,6 +159,9 @@ pub(crate) fn healthy() -> Status {
             full_samples: 0,
             emergency: seconds(330),
             emergency_samples: 4,
+            needs_full: Duration::from_secs(660),
+            needs_emergency: Duration::from_secs(360),
+            slowest: Vec::new(),
             trigger_at: seconds(413),
             has: Some(seconds(1830)),
         },

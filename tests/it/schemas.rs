@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hecate::config::Config;
 use hecate::desired::Declared;
-use hecate::history::History;
+use hecate::history::Runs;
 use hecate::ledger::Ledger;
 use hecate::status::Status;
 use schemars::{Schema, schema_for};
@@ -21,7 +21,7 @@ fn schemas() -> [(&'static str, Schema); 5] {
         ("desired.yaml", schema_for!(Declared)),
         ("hecate.yaml", Config::schema()),
         ("ledger.json", schema_for!(Ledger)),
-        ("runs.json", schema_for!(History)),
+        ("runs.json", schema_for!(Runs)),
         ("status.json", schema_for!(Status)),
     ]
 }

@@ -353,7 +353,7 @@ fn a_run_that_powers_this_host_off_is_recorded_once() {
     simulation.world.pace.recharge = 10 * MINUTE;
     mains_back(&mut simulation);
     assert!(simulation.run_until(60 * MINUTE, |it| it.world.own_is_on && it.is_converged()));
-    let descents = simulation.history.runs.iter().filter(|run| run.state == ClusterState::Poweroff);
+    let descents = simulation.history.runs().iter().filter(|run| run.state == ClusterState::Poweroff);
     let results: Vec<_> = descents.map(|run| (run.result, run.from_running)).collect();
     assert_eq!(results, vec![(RunResult::Converged, true)]);
 }
@@ -409,4 +409,52 @@ fn containers_that_are_left_stay_shown_after_the_descent() {
         "{:?}",
         plan.warnings
     );
+}
+
+#[test]
+fn a_drain_that_never_ends_is_shed_in_time_for_the_snapshot_and_the_rest() {
+    let mut simulation = converged(|config| {
+        config.shutdown.ups_path = UpsPath::Auto;
+        config.shutdown.drain_timeout = 60 * MINUTE;
+    });
+    simulation.world.pods.iter_mut().for_each(|pod| pod.stops_in = 60 * MINUTE);
+    cut_mains(&mut simulation);
+    let mut shed = String::new();
+    while simulation.world.own_is_on {
+        simulation.tick();
+        assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+        let warnings = simulation.last.iter().flat_map(|decision| &decision.plan.warnings);
+        shed.extend(warnings.map(ToString::to_string).filter(|text| text.contains("the battery has")));
+    }
+    assert!(simulation.world.is_dark(), "{}", told(&simulation));
+    assert!(shed.contains("what comes after it needs"), "it is named: {shed}");
+    assert_eq!(count(&simulation, "save etcd snapshot"), 1, "the snapshot is kept longest:\n{}", told(&simulation));
+}
+
+/// The emergency budget, in seconds, and the slowest step after three outages with hosts that take so long to go off.
+fn learned(host_stop: Duration) -> (u64, String) {
+    let mut simulation = converged(|config| config.shutdown.budget_floor = Duration::from_secs(10));
+    simulation.world.pace.host_stop = host_stop;
+    simulation.world.pace.recharge = 10 * MINUTE;
+    for outage in 0..3 {
+        let budget = &simulation.last.as_ref().expect("a pass was made").status.budget;
+        assert_eq!((budget.emergency.as_secs(), budget.emergency_samples), (360, 0), "configured, outage {outage}");
+        cut_mains(&mut simulation);
+        assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+        mains_back(&mut simulation);
+        assert!(simulation.run_until(60 * MINUTE, |it| it.world.own_is_on && it.is_converged()));
+    }
+    let budget = &simulation.last.as_ref().expect("a pass was made").status.budget;
+    assert_eq!(budget.emergency_samples, 3);
+    assert_eq!(budget.needs_emergency, budget.emergency, "all of it is still to come");
+    (budget.emergency.as_secs(), budget.slowest[0].step.clone())
+}
+
+#[test]
+fn what_past_shutdowns_took_is_what_the_next_one_needs() {
+    let (quick, _) = learned(Duration::from_secs(5));
+    let (slow, slowest) = learned(Duration::from_secs(45));
+    assert!(quick < 120, "{quick}");
+    assert!(slow > quick + 60, "two waves of hosts, 40 s slower each: {slow} and {quick}");
+    assert_eq!(slowest, "host-off");
 }

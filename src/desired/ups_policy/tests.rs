@@ -92,8 +92,12 @@ impl Polls {
         self.ledger.on_battery_since = rewritten.power.on_battery_since;
     }
 
+    fn budget(&self) -> Budget {
+        crate::budget::estimate(&self.config, &History::default(), &self.snapshot, &self.ledger)
+    }
+
     fn rewritten(&self) -> Rewritten {
-        let budget = crate::budget::estimate(&self.config, &History::default());
+        let budget = crate::budget::estimate(&self.config, &History::default(), &self.snapshot, &self.ledger);
         let declared = (&self.declared, &DeclaredHealth::Good);
         rewrite(&self.config, declared, &self.snapshot, &self.ledger, &self.memory, &budget, &self.now())
     }
@@ -323,7 +327,7 @@ fn an_override_stands_until_mains_are_stable() {
 fn a_graceful_override_becomes_urgent_and_never_calm_again() {
     let mut patient = polls();
     patient.config.shutdown.ups_path = UpsPath::Auto;
-    let full = crate::budget::estimate(&patient.config, &History::default()).full.time.as_secs();
+    let full = patient.budget().full.time.as_secs();
     let graceful = patient.says(10, "OB", Some(full + 20));
     assert_eq!(graceful.rewritten().effective.path(), Path::Graceful);
     let urgent = graceful.says(1, "OB LB", Some(full + 20));
@@ -373,7 +377,7 @@ fn words_that_nobody_knows_are_shown_and_change_nothing() {
 fn a_graceful_descent_goes_on_until_only_the_emergency_path_fits() {
     let mut patient = polls();
     patient.config.shutdown.ups_path = UpsPath::Auto;
-    let budget = crate::budget::estimate(&patient.config, &History::default());
+    let budget = patient.budget();
     let (full, least) = (budget.full.time.as_secs(), budget.emergency.time.as_secs() * 5 / 4);
     let graceful = patient.says(10, "OB", Some(full + 20)).says(5, "OB", Some(least + 20));
     assert_eq!(graceful.rewritten().effective.path(), Path::Graceful);

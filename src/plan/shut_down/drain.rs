@@ -101,19 +101,25 @@ pub(super) fn drain_node(
     let is_dead = scene.host_state(name) != HostState::Up && scene.readiness(name).is_err();
     let configured =
         if is_dead { scene.config.shutdown.unreachable_limit } else { scene.config.shutdown.drain_timeout };
-    let limit = scene.limit(configured);
+    let limit = scene.limit_within(configured, elapsed, scene.budget.needs.snapshot);
     if !is_cordoned {
         draft.later(step);
         return false;
     }
-    if elapsed < limit {
+    // What was given up once stays given up: the next stage has begun, and with it less is needed.
+    let is_given_up = scene.effective.is_override() && scene.episode.phases.contains_key(&Phase::Detach);
+    if elapsed < limit && !is_given_up {
         draft.wait(WaitReason::Drained { node: name.clone(), pods: names.len() }, elapsed, Some(limit));
         draft.want(step, limit.saturating_sub(elapsed), "pods leave before their node stops");
         return false;
     }
     if scene.effective.is_override() || is_dead {
         let what = format!("{} pods on {name}", names.len());
-        skipped(draft, &what, format!("not gone after {} s", limit.as_secs()));
+        let shed = scene.shed(configured, limit);
+        if scene.effective.is_override() {
+            draft.phases.insert(Phase::DrainShed);
+        }
+        skipped(draft, &what, format!("not gone after {} s{shed}", elapsed.as_secs()));
         return true;
     }
     draft.blockers.push(Blocker::DrainStuck { node: name.clone(), pods: names });
@@ -172,8 +178,12 @@ pub(super) fn detach(scene: &Scene<'_>, draft: &mut Draft, drained: &Drained) ->
     if scene.episode.phases.contains_key(&Phase::StopServers) {
         return true;
     }
-    if drained.is_all && attached == Some(0) {
-        draft.volumes_detached = true;
+    if drained.is_all {
+        draft.phases.insert(Phase::Detach);
+        draft.volumes_detached |= attached == Some(0);
+    }
+    if scene.effective.is_override() && scene.episode.phases.contains_key(&Phase::EtcdSnapshot) {
+        return true;
     }
     match attached {
         Some(0) => return true,
@@ -182,14 +192,16 @@ pub(super) fn detach(scene: &Scene<'_>, draft: &mut Draft, drained: &Drained) ->
         Some(_) if !drained.is_all => return false,
         Some(_) => {}
     }
-    draft.phases.insert(Phase::Detach);
     let volumes = attached.unwrap_or_default();
     let elapsed = scene.phase_age(Phase::Detach).unwrap_or_default();
-    let limit = scene.limit(scene.config.shutdown.detach_timeout);
+    let configured = scene.config.shutdown.detach_timeout;
+    let limit = scene.limit_within(configured, elapsed, scene.budget.needs.snapshot);
     if elapsed < limit {
         draft.wait(WaitReason::Detached { volumes }, elapsed, Some(limit));
         return false;
     }
-    skipped(draft, &format!("waiting for {volumes} volumes"), format!("not detached after {} s", limit.as_secs()));
+    let shed = scene.shed(configured, limit);
+    let because = format!("not detached after {} s{shed}", elapsed.as_secs());
+    skipped(draft, &format!("waiting for {volumes} volumes"), because);
     true
 }

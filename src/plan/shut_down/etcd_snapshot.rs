@@ -2,6 +2,8 @@
 //!
 //! Pure.
 
+use std::time::Duration;
+
 use super::{is_unit_alive, skipped};
 use crate::ledger::Phase;
 use crate::model::NodeName;
@@ -14,6 +16,9 @@ use crate::snapshot::Datastore;
 pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> bool {
     // While the rest keeps its quorum the datastore lives on.
     let is_kept = scene.effective.is_partial();
+    if is_gated {
+        draft.phases.insert(Phase::EtcdSnapshot);
+    }
     if is_kept || scene.episode.phases.contains_key(&Phase::StopServers) || !needs_snapshot(scene, draft) {
         return true;
     }
@@ -37,13 +42,13 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         return false;
     };
     let step = Step::SaveEtcdSnapshot { node: node.clone(), run: scene.episode.run.clone() };
-    let limit = scene.limit(scene.config.shutdown.etcd_snapshot_timeout);
+    let configured = scene.config.shutdown.etcd_snapshot_timeout;
     if !is_gated {
         draft.later(step);
         return false;
     }
-    draft.phases.insert(Phase::EtcdSnapshot);
     let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
+    let limit = scene.limit_within(configured, elapsed, Duration::ZERO);
     if elapsed < limit {
         if let Some(name) = unlisted {
             // One may exist already, made before a restart of hecate: none is taken before the lists are known.
@@ -60,7 +65,7 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         }
         return false;
     }
-    let evidence = format!("none after {} s", limit.as_secs());
+    let evidence = format!("none after {} s{}", elapsed.as_secs(), scene.shed(configured, limit));
     if scene.effective.is_override() {
         skipped(draft, "the etcd snapshot", evidence);
         return true;

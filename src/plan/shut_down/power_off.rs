@@ -69,7 +69,7 @@ pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSe
     let own_is_stopped = own.is_none_or(|own| {
         given_up.contains(own) || matches!(scene.unit(own), Some(UnitState::Stopped | UnitState::NotFound))
     });
-    let step = Step::PowerOffOwnHost { path: scene.effective.path() };
+    let step = Step::PowerOffOwnHost { path: scene.step_path(draft) };
     if all_off && own_is_stopped && has_begun {
         draft.phases.insert(Phase::PowerOff);
         draft.want(step, POWER_OFF_LIMIT, "the host that watches goes last");
@@ -95,7 +95,7 @@ pub(super) fn power_off_node(
         node: name.clone(),
         machine_id: scene.ledger.machine_ids.get(name).cloned(),
         boot_id: host.map(|host| host.boot_id.clone()),
-        path: scene.effective.path(),
+        path: scene.step_path(draft),
     };
     if let Some(told) = scene.ledger.powered_off.get(name) {
         let elapsed = told.told.age(scene.now);
