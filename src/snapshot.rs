@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BootId, MachineId, NodeName, Reading, Uid, Unit, UpsName, seconds, seconds_option};
+use crate::model::{
+    BootId, IntentRecord, MachineId, NodeName, PeerName, Reading, Uid, Unit, UpsName, seconds, seconds_option,
+};
 
 /// All that was seen. A source that is missing from a map was not configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +26,9 @@ pub struct Snapshot {
     pub hosts: BTreeMap<NodeName, Reading<HostReading>>,
     /// The Kubernetes API.
     pub api: ApiSnapshot,
+    /// The `intent.json` of each other hecate host; None where it has never written one.
+    #[serde(default)]
+    pub peers: BTreeMap<PeerName, Reading<Option<IntentRecord>>>,
 }
 
 /// What upsd says of one UPS (NUT developer guide, "Variable names").
@@ -187,6 +192,20 @@ pub struct HostReading {
     pub is_saving_etcd_snapshot: bool,
     /// Whether the host's clock is synchronised; None where the host cannot say.
     pub is_time_synced: Option<bool>,
+    /// What its clock says; None where it could not be compared.
+    #[serde(default)]
+    pub clock: Option<HostClock>,
+}
+
+/// A host's wall clock, read in the same look as everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostClock {
+    /// What it said.
+    pub wall: Timestamp,
+    /// By how many whole seconds it is ahead of the hecate host's own clock at least (negative: behind). The time that
+    /// the look took is taken off, so that a slow link never makes a right clock look wrong.
+    pub ahead_seconds: i64,
 }
 
 impl HostReading {

@@ -11,7 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use super::keeper::{Job, Keeper, Kept};
+use super::keeper::{INTENT_FILE, Job, Keeper, Kept};
 use super::once::read;
 use super::steps::{Done, Steps};
 use super::voice::{Told, tell_end};
@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::decide::{Decision, Known, decide};
 use crate::desired::ups_policy::{OverrideChange, apply};
-use crate::desired::{Declared, DeclaredHealth};
+use crate::desired::{Cause, Declared, DeclaredHealth};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::Now;
@@ -325,7 +325,13 @@ impl Reconciler {
                     self.failed_write("desired.yaml", why, now);
                 }
                 Kept::Other(_, Ok(())) => {}
-                Kept::Other(what, Err(why)) => self.failed_write(what, why, now),
+                Kept::Other(what, Err(why)) => {
+                    // Other hecate hosts go by it: the next pass asks for it again.
+                    if what == INTENT_FILE {
+                        self.intent = None;
+                    }
+                    self.failed_write(what, why, now);
+                }
             }
         }
     }
@@ -423,7 +429,10 @@ impl Reconciler {
         let record = IntentRecord {
             state,
             since: now.wall,
-            by: self.declared.spec.set_by.clone(),
+            by: match decision.effective.because() {
+                Cause::Spec { set_by, .. } => set_by.clone(),
+                Cause::Override { source, .. } => source.clone(),
+            },
             reason: decision.status.episode.as_ref().map_or_else(String::new, |episode| episode.trigger.clone()),
         };
         if self.keeper.ask(Job::Intent(record)) {

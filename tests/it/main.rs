@@ -5,6 +5,7 @@
 mod cli;
 mod clients;
 mod config;
+mod guards;
 mod kubernetes;
 mod probe;
 mod samples;

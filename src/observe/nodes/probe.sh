@@ -23,6 +23,8 @@ etcd() {
 }
 
 echo begin=hecate-probe-1
+# A date without nanoseconds prints its format.
+echo "clock=$(date +%s.%N)"
 echo "machine_id=$(cat /etc/machine-id)"
 echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
 limit systemctl show k3s.service k3s-agent.service hecate-etcd-snapshot.service -p Id,LoadState,ActiveState,SubState
