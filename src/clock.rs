@@ -49,6 +49,10 @@ pub fn boot_id() -> BootId {
         .clone()
 }
 
+/// chronyd says that it is synchronised while it still slews a wrong clock, an hour for weeks. What is off by more than
+/// this is not in sync yet; the default of `startup.time_sync_max_offset_seconds`, for the same reason.
+const CHRONY_OFF_MAX_SECONDS: f64 = 5.0;
+
 /// The last answer about synchronisation.
 #[derive(Default)]
 struct SyncAnswer {
@@ -103,8 +107,10 @@ fn ask_synced() -> bool {
 
 /// `chronyc tracking`: chronyd knows more than the kernel's flag, which stays as it was when its servers fall silent.
 fn chrony_says(tracking: &str) -> Option<bool> {
-    let leap = tracking.lines().find_map(|line| line.strip_prefix("Leap status"))?;
-    Some(!leap.contains("Not synchronised"))
+    let line = |name| tracking.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+    let is_synced = !line("Leap status")?.contains("Not synchronised");
+    let off: f64 = line("System time").and_then(|said| said.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+    Some(is_synced && off <= CHRONY_OFF_MAX_SECONDS)
 }
 
 /// What a program prints; None where it is not there or does not succeed.
@@ -135,6 +141,12 @@ mod tests {
     fn chronys_own_word_is_understood() {
         assert_eq!(chrony_says("Reference ID    : 0A630001 ()\nLeap status     : Normal\n"), Some(true));
         assert_eq!(chrony_says("Leap status     : Not synchronised\n"), Some(false));
+        for (off, expected) in
+            [("0.000012 seconds slow", true), ("3600.1 seconds fast", false), ("40 seconds slow", false)]
+        {
+            let text = format!("System time     : {off} of NTP time\nLeap status     : Normal\n");
+            assert_eq!(chrony_says(&text), Some(expected), "{off}");
+        }
         assert_eq!(chrony_says("506 Cannot talk to daemon\n"), None);
     }
 

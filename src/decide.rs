@@ -130,11 +130,15 @@ fn forget_returned(ledger: &mut Ledger, snapshot: &Snapshot) {
 fn hear_peers(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, now: &Now) {
     ledger.peers.retain(|name, _| config.coordination.peer_hosts.iter().any(|peer| peer.name == *name));
     for (name, reading) in &snapshot.peers {
-        let Some(intent) = reading.value() else { continue };
-        let is_known =
-            ledger.peers.get(name).is_some_and(|word| word.intent == *intent && word.first_seen.boot_id == now.boot_id);
+        let Some(seen) = reading.value() else { continue };
+        let is_known = ledger
+            .peers
+            .get(name)
+            .is_some_and(|word| word.intent == seen.intent && word.first_seen.boot_id == now.boot_id);
         if !is_known {
-            ledger.peers.insert(name.clone(), PeerWord { intent: intent.clone(), first_seen: now.stamp() });
+            let ahead_seconds = seen.clock.filter(|_| now.wall_synced).map(|clock| clock.ahead_seconds);
+            let word = PeerWord { intent: seen.intent.clone(), ahead_seconds, first_seen: now.stamp() };
+            ledger.peers.insert(name.clone(), word);
         }
     }
 }

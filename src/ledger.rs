@@ -151,6 +151,9 @@ pub struct PoweredOff {
 pub struct PeerWord {
     /// Its `intent.json`; None where it had none.
     pub intent: Option<IntentRecord>,
+    /// By how many seconds its clock was ahead of this host's then; None where that could not be said.
+    #[serde(default)]
+    pub ahead_seconds: Option<i64>,
     /// When it was first seen to say so, in the boot of the hecate host in which it was heard last.
     pub first_seen: Stamp,
 }

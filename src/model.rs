@@ -170,6 +170,13 @@ pub struct IntentRecord {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// Whether the host's clock was synchronised when it wrote `since`: where it was not, `since` says nothing.
+    #[serde(default = "yes")]
+    pub is_clock_synced: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How carefully a shut-down goes.

@@ -26,9 +26,19 @@ pub struct Snapshot {
     pub hosts: BTreeMap<NodeName, Reading<HostReading>>,
     /// The Kubernetes API.
     pub api: ApiSnapshot,
-    /// The `intent.json` of each other hecate host; None where it has never written one.
+    /// Each other hecate host.
     #[serde(default)]
-    pub peers: BTreeMap<PeerName, Reading<Option<IntentRecord>>>,
+    pub peers: BTreeMap<PeerName, Reading<PeerReading>>,
+}
+
+/// What one look at another hecate host shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReading {
+    /// Its `intent.json`; None where it has never written one.
+    pub intent: Option<IntentRecord>,
+    /// What its clock says; None where it could not be compared.
+    pub clock: Option<HostClock>,
 }
 
 /// What upsd says of one UPS (NUT developer guide, "Variable names").
@@ -192,6 +202,10 @@ pub struct HostReading {
     pub is_saving_etcd_snapshot: bool,
     /// Whether the host's clock is synchronised; None where the host cannot say.
     pub is_time_synced: Option<bool>,
+    /// By how many whole seconds chronyd finds its own clock ahead of its servers (negative: behind): it may say that it
+    /// is in sync while it still corrects an hour, slowly. None where there is no chronyd.
+    #[serde(default)]
+    pub ntp_ahead_seconds: Option<i64>,
     /// What its clock says; None where it could not be compared.
     #[serde(default)]
     pub clock: Option<HostClock>,

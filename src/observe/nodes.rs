@@ -269,6 +269,7 @@ mod tests {
             etcd_snapshots: None,
             is_saving_etcd_snapshot: false,
             is_time_synced: None,
+            ntp_ahead_seconds: None,
             clock: Some(HostClock { wall: Timestamp::from_second(began as i64).unwrap(), ahead_seconds: 0 }),
         };
         Reading::known(host, Duration::from_secs(began))

@@ -11,13 +11,17 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::clients::ssh::{Share, Ssh, peer_session, summary};
-use crate::clock::boottime;
+use crate::clock::{boottime, moment};
 use crate::config::{Config, Peer};
 use crate::model::{FailureKind, IntentRecord, NodeName, PeerName, Reading};
+use crate::observe::nodes::clock;
+use crate::snapshot::PeerReading;
 
 /// Prints the file, or that there is none in a folder that can be looked into; everything else is an error. What a login
 /// shell prints before does not count.
 const SCRIPT: &str = r#"echo begin=hecate-intent-1
+# A date without nanoseconds prints its format.
+date +%s.%N
 if [ -r "$1" ]; then head -c 16384 "$1"; echo; echo end=hecate-intent-1
 elif [ -x "${1%/*}" ] && [ ! -e "$1" ]; then echo none; echo end=hecate-intent-1
 elif [ -x "${1%/*}" ]; then echo "$1 is not readable for $(id -un)" >&2; exit 1
@@ -27,7 +31,7 @@ fi"#;
 const BEGIN: &str = "begin=hecate-intent-1\n";
 const END: &str = "\nend=hecate-intent-1";
 
-type Readings = Mutex<BTreeMap<PeerName, Reading<Option<IntentRecord>>>>;
+type Readings = Mutex<BTreeMap<PeerName, Reading<PeerReading>>>;
 
 /// Watches all peers; dropping it ends the watching.
 #[derive(Debug)]
@@ -62,7 +66,7 @@ impl Peers {
     }
 
     /// The last reading of every peer. Never waits for an answer.
-    pub fn readings(&self) -> BTreeMap<PeerName, Reading<Option<IntentRecord>>> {
+    pub fn readings(&self) -> BTreeMap<PeerName, Reading<PeerReading>> {
         lock(&self.readings).clone()
     }
 
@@ -72,7 +76,7 @@ impl Peers {
     }
 }
 
-fn lock(readings: &Readings) -> MutexGuard<'_, BTreeMap<PeerName, Reading<Option<IntentRecord>>>> {
+fn lock(readings: &Readings) -> MutexGuard<'_, BTreeMap<PeerName, Reading<PeerReading>>> {
     readings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -115,32 +119,39 @@ impl Watch {
         }
     }
 
-    async fn look(&self) -> Result<Option<IntentRecord>, (FailureKind, String)> {
+    async fn look(&self) -> Result<PeerReading, (FailureKind, String)> {
         let path = self.config.state_dir.join("intent.json");
         let path = path.to_string_lossy();
         let limit: Duration = self.config.ssh.command_timeout;
         self.ssh.connect(&self.session).await.map_err(|error| (error.kind(), error.to_string()))?;
         let argv = ["sh", "-c", SCRIPT, "hecate-intent", &path];
+        let before = moment();
         let output = self.ssh.run(&self.session, Share::Read, &argv, limit).await;
+        let after = moment();
         let output = output.map_err(|error| (error.kind(), error.to_string()))?;
         if !output.is_success() {
             return Err((FailureKind::Other, format!("{}: {}", self.peer.name, summary(&output.stderr))));
         }
-        parse(&output.stdout).map_err(|problem| (FailureKind::Malformed, format!("{}: {problem}", self.peer.name)))
+        let malformed = |problem| (FailureKind::Malformed, format!("{}: {problem}", self.peer.name));
+        let (intent, read) = parse(&output.stdout).map_err(malformed)?;
+        Ok(PeerReading { intent, clock: read.and_then(|read| clock::compare(read, before, after)) })
     }
 
-    fn publish(&self, reading: Reading<Option<IntentRecord>>) {
+    fn publish(&self, reading: Reading<PeerReading>) {
         tracing::trace!(peer = %self.peer.name, ?reading, "peer read");
         let before =
             lock(&self.readings).insert(self.peer.name.clone(), reading.clone()).unwrap_or_else(Reading::not_yet);
         match (&before, &reading) {
-            (Reading::Known { value: earlier, .. }, Reading::Known { value, .. }) if earlier == value => return,
+            // The clock alone wakes nobody.
+            (Reading::Known { value: earlier, .. }, Reading::Known { value, .. }) if earlier.intent == value.intent => {
+                return;
+            }
             (Reading::Unknown { why: earlier, .. }, Reading::Unknown { why, .. }) if earlier.kind == why.kind => return,
             (_, Reading::Unknown { why, .. }) => {
                 tracing::warn!(peer = %self.peer.name, why = %why, "peer cannot be read")
             }
             (_, Reading::Known { value, .. }) => {
-                let state = value.as_ref().map(|intent| intent.state);
+                let state = value.intent.as_ref().map(|intent| intent.state);
                 tracing::info!(peer = %self.peer.name, ?state, "peer says its intent");
             }
         }
@@ -149,13 +160,16 @@ impl Watch {
 }
 
 /// Reads what the script printed.
-fn parse(output: &str) -> Result<Option<IntentRecord>, String> {
+fn parse(output: &str) -> Result<(Option<IntentRecord>, Option<clock::Read>), String> {
     let (_, body) = output.split_once(BEGIN).ok_or("the look at its intent printed nothing that hecate knows")?;
     let (body, _) = body.split_once(END).ok_or("the look at its intent is cut off")?;
+    let (date, body) = body.split_once('\n').ok_or("the look at its intent has no clock")?;
+    let read = clock::parse(date);
     if body == "none" {
-        return Ok(None);
+        return Ok((None, read));
     }
-    serde_json::from_str(body).map(Some).map_err(|error| format!("its intent cannot be understood: {error}"))
+    let intent = serde_json::from_str(body).map_err(|error| format!("its intent cannot be understood: {error}"))?;
+    Ok((Some(intent), read))
 }
 
 #[cfg(test)]
@@ -182,7 +196,9 @@ mod tests {
         std::fs::write(&path, FILE).unwrap();
         let output = printed(path.to_str().unwrap());
         let text = String::from_utf8(output.stdout).unwrap();
-        let intent = parse(&format!("Welcome!\n{text}")).unwrap().unwrap();
+        let (intent, read) = parse(&format!("Welcome!\n{text}")).unwrap();
+        assert!(read.is_some());
+        let intent = intent.unwrap();
         assert_eq!((intent.state, intent.by.as_str()), (Intent::ShuttingDown, "root@tethys"));
         assert_eq!(intent.reason, "new switch");
     }
@@ -191,7 +207,8 @@ mod tests {
     fn a_peer_that_has_written_none_has_none_and_one_without_a_folder_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let output = printed(folder.path().join("intent.json").to_str().unwrap());
-        assert_eq!(parse(&String::from_utf8(output.stdout).unwrap()), Ok(None));
+        let (intent, read) = parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
+        assert!(intent.is_none() && read.is_some());
         let output = printed(folder.path().join("elsewhere/intent.json").to_str().unwrap());
         assert!(!output.status.success());
         assert!(String::from_utf8(output.stderr).unwrap().contains("is not there"));
@@ -199,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_intent_cut_off_anywhere_or_of_another_kind_is_no_intent() {
-        let whole = format!("{BEGIN}{FILE}{END}\n");
+        let whole = format!("{BEGIN}1795312800.0\n{FILE}{END}\n");
         assert!(parse(&whole).is_ok());
         for length in 0..whole.len() - 1 {
             assert!(parse(&whole[..length]).is_err(), "{length}");

@@ -75,6 +75,8 @@ pub(super) struct Reconciler {
     history: History,
     memory: Memory,
     intent: Option<Intent>,
+    /// What an earlier process wrote last; compared with the first intent of this one.
+    intent_on_disk: Option<IntentRecord>,
     last_steps: VecDeque<LastStep>,
     told: Told,
     pass: u64,
@@ -109,6 +111,7 @@ impl Reconciler {
             history: found.history,
             memory: Memory { began: now.boottime, ..Memory::default() },
             intent: None,
+            intent_on_disk: store.read_intent().ok().flatten(),
             last_steps: VecDeque::new(),
             told: Told::default(),
             pass: 0,
@@ -426,7 +429,7 @@ impl Reconciler {
         if self.intent == Some(state) {
             return;
         }
-        let record = IntentRecord {
+        let mut record = IntentRecord {
             state,
             since: now.wall,
             by: match decision.effective.because() {
@@ -434,7 +437,14 @@ impl Reconciler {
                 Cause::Override { source, .. } => source.clone(),
             },
             reason: decision.status.episode.as_ref().map_or_else(String::new, |episode| episode.trigger.clone()),
+            is_clock_synced: now.wall_synced,
         };
+        // A restart dates nothing anew: what is old there must grow old for others too.
+        if let Some(old) = self.intent_on_disk.take()
+            && (old.state, &old.by, &old.reason) == (record.state, &record.by, &record.reason)
+        {
+            record = old;
+        }
         if self.keeper.ask(Job::Intent(record)) {
             self.intent = Some(state);
         }

@@ -109,9 +109,19 @@ fn set_clock(simulation: &mut Simulation, name: &str, is_synced: Option<bool>, a
 }
 
 fn says(simulation: &mut Simulation, state: Intent) {
-    let since = simulation.world.wall(Clock::default());
-    let intent = IntentRecord { state, since, by: "root@titan-db".to_owned(), reason: "new switch".to_owned() };
-    let peer = PeerHost { answers: true, intent: Some(intent) };
+    says_by(simulation, state, Clock::default());
+}
+
+/// The same by a clock of its own.
+fn says_by(simulation: &mut Simulation, state: Intent, clock: Clock) {
+    let intent = IntentRecord {
+        state,
+        since: simulation.world.wall(clock),
+        by: "root@titan-db".to_owned(),
+        reason: "new switch".to_owned(),
+        is_clock_synced: clock.is_synced == Some(true),
+    };
+    let peer = PeerHost { answers: true, intent: Some(intent), clock };
     simulation.world.around.peers.insert(PEER.into(), peer);
 }
 
@@ -388,10 +398,13 @@ fn a_peer_never_heard_since_this_boot_is_waited_for_as_long_as_an_intent_lasts()
 
 #[test]
 fn a_wrong_clock_makes_no_peers_intent_old_and_none_last_for_ever() {
-    for (is_synced, ahead) in [(true, -5 * 3600), (false, 5 * 3600)] {
+    let wrong = [(true, -5 * 3600), (true, 5 * 3600), (false, -5 * 3600), (false, 5 * 3600)];
+    let clocks = wrong.map(|(is_synced, ahead_seconds)| Clock { is_synced: Some(is_synced), ahead_seconds });
+    let right = Clock::default();
+    for (own, others) in clocks.map(|own| (own, right)).into_iter().chain(clocks.map(|others| (right, others))) {
         let mut simulation = stopped(with_peer);
-        says(&mut simulation, Intent::ShuttingDown);
-        simulation.world.around.own_clock = Clock { is_synced: Some(is_synced), ahead_seconds: ahead };
+        simulation.world.around.own_clock = own;
+        says_by(&mut simulation, Intent::ShuttingDown, others);
         wish_up(&mut simulation);
         play(&mut simulation, 20 * MINUTE);
         assert!(is_held_by_peer(&simulation), "{}", told(&simulation));

@@ -22,8 +22,11 @@ pub struct Moment {
     pub wall: Timestamp,
 }
 
+/// What a clock said, with how fine it counts.
+pub type Read = (Timestamp, Duration);
+
 /// Reads `seconds[.fraction]` since the epoch, as date(1) prints them; with how fine that is.
-pub fn parse(text: &str) -> Option<(Timestamp, Duration)> {
+pub fn parse(text: &str) -> Option<Read> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = whole.parse().ok()?;
     // A date that knows no nanoseconds prints its format as it is.
@@ -35,7 +38,7 @@ pub fn parse(text: &str) -> Option<(Timestamp, Duration)> {
 
 /// What a look between two moments says of the clock that was read in it; None where this host's own clock was set
 /// meanwhile, so that nothing can be said.
-pub fn compare((read, fineness): (Timestamp, Duration), before: Moment, after: Moment) -> Option<HostClock> {
+pub fn compare((read, fineness): Read, before: Moment, after: Moment) -> Option<HostClock> {
     let took = SignedDuration::try_from(after.boottime.saturating_sub(before.boottime)).ok()?;
     let by_wall = after.wall.duration_since(before.wall);
     if (by_wall - took).unsigned_abs() > EVEN {

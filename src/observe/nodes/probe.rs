@@ -5,9 +5,6 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use jiff::Timestamp;
 
 use super::clock;
 use crate::model::{BootId, MachineId, Role};
@@ -26,8 +23,8 @@ pub struct Probe {
     pub host: HostReading,
     /// Whether sudo allows `k3s-killall.sh`, where it was asked for.
     pub killall_allowed: Option<bool>,
-    /// What the host's clock said, with how fine it counts.
-    pub clock: Option<(Timestamp, Duration)>,
+    /// What the host's clock said.
+    pub clock: Option<clock::Read>,
 }
 
 /// Reads a probe's output. Whatever a login shell printed before it does not count.
@@ -60,6 +57,7 @@ pub fn parse(output: &str, role: Role) -> Result<Probe, String> {
             Some("no") => Some(false),
             Some(_) | None => None,
         },
+        ntp_ahead_seconds: fields.one("ntp_ahead").and_then(whole_seconds),
         clock: None,
     };
     Ok(Probe { host, killall_allowed, clock: fields.one("clock").and_then(clock::parse) })
@@ -170,6 +168,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The whole seconds of a decimal number, towards zero.
+fn whole_seconds(text: &str) -> Option<i64> {
+    text.split('.').next()?.parse().ok()
+}
+
 fn machine_id(text: &str) -> Result<MachineId, String> {
     // A host that was never booted properly says `uninitialized`.
     match text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit()) {
@@ -218,6 +221,7 @@ snapshot=hecate-run-1-cp-1-1763848800 file:///var/lib/rancher/k3s/server/db/snap
 snapshot=hecate-run-2-cp-1-1763848900 file:///var/lib/rancher/k3s/server/db/snapshots/hecate-run-2-cp-1-1763848900 0 2026-11-22T18:01:40Z
 snapshot=on-demand-cp-1-1763848900 file:///x 17 2026-11-22T18:01:40Z
 snapshots=listed
+ntp_ahead=-0.000012345
 time_synced=yes
 end=hecate-probe-1
 ";
@@ -241,6 +245,7 @@ end=hecate-probe-1
             etcd_snapshots: Some(BTreeSet::from(["hecate-run-1-cp-1-1763848800".to_owned()])),
             is_saving_etcd_snapshot: true,
             is_time_synced: Some(true),
+            ntp_ahead_seconds: Some(0),
             clock: None,
         };
         assert_eq!(probe.host, expected);

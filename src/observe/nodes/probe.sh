@@ -70,7 +70,10 @@ fi
 # chronyd knows more than the kernel's flag, which timedatectl shows.
 synced=
 if has chronyc; then
-  case $(limit chronyc -n tracking) in
+  tracking=$(limit chronyc -n tracking)
+  printf '%s\n' "$tracking" | sed -n -e 's/^System time *: *\([0-9.]*\) seconds fast of NTP time$/ntp_ahead=\1/p' \
+    -e 's/^System time *: *\([0-9.]*\) seconds slow of NTP time$/ntp_ahead=-\1/p'
+  case $tracking in
     *'Leap status'*'Not synchronised'*) synced=no ;;
     *'Leap status'*) synced=yes ;;
   esac

@@ -139,12 +139,20 @@ fn node_clock(scene: &Scene<'_>, host: &HostReading) -> Result<(), String> {
     let Some(clock) = host.clock else {
         return Err("says it is in sync, but its clock cannot be read".to_owned());
     };
-    let off = Duration::from_secs(clock.ahead_seconds.unsigned_abs());
-    if off > scene.config.startup.time_sync_max_offset && own_clock(scene).is_ok() {
-        let way = if clock.ahead_seconds > 0 { "ahead" } else { "behind" };
-        return Err(format!("says it is in sync, but its clock is {} s {way}", off.as_secs()));
+    if let Some(off) = off(scene, host.ntp_ahead_seconds.unwrap_or(0)) {
+        return Err(format!("says it is in sync, but its NTP servers find its clock {off}"));
+    }
+    if let Some(off) = off(scene, clock.ahead_seconds).filter(|_| own_clock(scene).is_ok()) {
+        return Err(format!("says it is in sync, but its clock is {off}"));
     }
     plausible(scene, clock.wall)
+}
+
+/// How far a clock is off, in words, where that is more than it may be.
+fn off(scene: &Scene<'_>, ahead_seconds: i64) -> Option<String> {
+    let seconds = ahead_seconds.unsigned_abs();
+    let is_off = Duration::from_secs(seconds) > scene.config.startup.time_sync_max_offset;
+    is_off.then(|| format!("{seconds} s {}", if ahead_seconds > 0 { "ahead" } else { "behind" }))
 }
 
 /// Whether a clock is at least as late as the newest thing that hecate knows.

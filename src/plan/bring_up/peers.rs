@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use crate::config::Peer;
 use crate::ledger::PeerWord;
 use crate::model::{FailureKind, Intent, IntentRecord};
@@ -63,12 +65,15 @@ fn shutdown<'a>(scene: &Scene<'a>, peer: &Peer) -> Option<(&'a IntentRecord, Opt
     Some((intent, limit.checked_sub(age(scene, word, intent)).filter(|left| !left.is_zero())))
 }
 
-/// How old an intent is. By the wall clock only where this host's is in sync, and never negative; but at least as old as
-/// hecate has seen it stand, so that a wrong clock holds nothing up for ever.
+/// How old an intent is. By the wall clock only where both clocks were in sync, with what they differ taken off, and
+/// never negative; but at least as old as hecate has seen it stand, so that a wrong clock holds nothing up for ever.
 fn age(scene: &Scene<'_>, word: &PeerWord, intent: &IntentRecord) -> Duration {
-    let by_wall = Duration::try_from(scene.now.wall.duration_since(intent.since)).unwrap_or_default();
     let seen = word.first_seen.age(scene.now);
-    if scene.now.wall_synced { by_wall.max(seen) } else { seen }
+    let Some(ahead) = word.ahead_seconds.filter(|_| scene.now.wall_synced && intent.is_clock_synced) else {
+        return seen;
+    };
+    let by_wall = scene.now.wall.duration_since(intent.since).saturating_add(SignedDuration::from_secs(ahead));
+    Duration::try_from(by_wall).unwrap_or_default().max(seen)
 }
 
 /// Why a peer cannot be asked now, where it cannot.

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::World;
 use crate::model::{FailureKind, IntentRecord, MachineId, NodeName, PeerName, Reading};
-use crate::snapshot::HostClock;
+use crate::snapshot::{HostClock, PeerReading};
 
 /// What stands around the cluster; by default nothing is odd.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +51,8 @@ pub struct PeerHost {
     pub answers: bool,
     /// Its `intent.json`.
     pub intent: Option<IntentRecord>,
+    /// Its clock.
+    pub clock: Clock,
 }
 
 impl World {
@@ -69,13 +71,21 @@ impl World {
         HostClock { wall: self.wall(clock), ahead_seconds: clock.ahead_seconds - self.around.own_clock.ahead_seconds }
     }
 
+    fn compare(&self, clock: Clock) -> HostClock {
+        let ahead_seconds = clock.ahead_seconds - self.around.own_clock.ahead_seconds;
+        HostClock { wall: self.wall(clock), ahead_seconds }
+    }
+
     pub(super) fn machine_id(&self, name: &NodeName) -> MachineId {
         self.around.machine_ids.get(name).cloned().unwrap_or_else(|| MachineId::new(format!("machine-{name}")))
     }
 
-    pub(super) fn observe_peer(&self, name: &PeerName) -> Reading<Option<IntentRecord>> {
+    pub(super) fn observe_peer(&self, name: &PeerName) -> Reading<PeerReading> {
         match self.around.peers.get(name).filter(|peer| peer.answers) {
-            Some(peer) => Reading::known(peer.intent.clone(), self.time),
+            Some(peer) => {
+                let clock = Some(self.compare(peer.clock));
+                Reading::known(PeerReading { intent: peer.intent.clone(), clock }, self.time)
+            }
             None => Reading::unknown(FailureKind::TimedOut, "connection timed out", self.time),
         }
     }

@@ -92,6 +92,7 @@ impl World {
                 etcd_snapshots: is_server.then(|| self.etcd_snapshots.get(name).cloned().unwrap_or_default()),
                 is_saving_etcd_snapshot: false,
                 is_time_synced: self.host_clock(name).is_synced,
+                ntp_ahead_seconds: None,
                 clock: Some(self.observe_clock(name)),
             },
             self.time,
