@@ -204,7 +204,7 @@ impl World {
             etcd_snapshots: BTreeMap::new(),
             own_is_on: true,
             own_boot: 1,
-            around: Around::default(),
+            around: Around::of(config),
             own_feeds: config.own_host.feeds.clone(),
             own_event: None,
             own_was_cut: false,

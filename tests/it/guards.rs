@@ -385,6 +385,8 @@ fn a_peer_never_heard_since_this_boot_is_waited_for_as_long_as_an_intent_lasts()
         with_peer(config);
         config.coordination.startup_guard_max_age = 3 * HOUR;
     });
+    simulation.world.around.peers.clear();
+    simulation.ledger.peers.clear();
     wish_up(&mut simulation);
     play(&mut simulation, 10 * MINUTE);
     let is_waited_for =

@@ -454,6 +454,22 @@ mod tests {
     }
 
     #[test]
+    fn another_hecate_host_has_the_key_of_the_node_that_it_is_or_one_under_its_address() {
+        let mut site = site();
+        for (name, host, alias) in
+            [("tethys@10.0.0.2", "10.0.0.2", "cp-2"), ("tethys@db.example.org", "db.example.org", "db.example.org")]
+        {
+            let peer = Peer { name: name.into(), host: host.to_owned(), user: "tethys".to_owned(), port: 22 };
+            let session = peer_session(&peer);
+            site.nodes.insert(session.clone(), Node { user: peer.user.clone(), port: peer.port, ..node(host) });
+            let direct = site.understood(Route::Direct, HostKeys::Enrolled, session.as_str());
+            assert_eq!((direct["hostname"].as_str(), direct["user"].as_str()), (host, "tethys"));
+            assert_eq!(direct["hostkeyalias"], alias);
+            assert_eq!(direct["stricthostkeychecking"], "true");
+        }
+    }
+
+    #[test]
     fn an_address_with_a_zone_keeps_it() {
         let mut site = site();
         site.nodes.insert("cp-1".into(), node("fe80::1%eth0"));

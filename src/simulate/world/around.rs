@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::World;
+use crate::config::Config;
 use crate::model::{FailureKind, IntentRecord, MachineId, NodeName, PeerName, Reading};
 use crate::snapshot::{HostClock, PeerReading};
 
@@ -27,6 +28,15 @@ pub struct Around {
     pub other_units: BTreeSet<NodeName>,
     /// Nodes of the API that no inventory knows.
     pub strangers: BTreeSet<NodeName>,
+}
+
+impl Around {
+    /// Other hecate hosts as they are when nothing is odd: they answer, and want nothing.
+    pub fn of(config: &Config) -> Self {
+        let calm = PeerHost { answers: true, ..PeerHost::default() };
+        let peers = config.coordination.peer_hosts.iter().map(|peer| (peer.name.clone(), calm.clone()));
+        Self { peers: peers.collect(), ..Self::default() }
+    }
 }
 
 /// A wall clock.
