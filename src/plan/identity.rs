@@ -35,8 +35,11 @@ pub fn twins(config: &Config, snapshot: &Snapshot, ledger: &Ledger, now: &Now) -
 pub(super) fn same_host_twice(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName) -> bool {
     let Some(nodes) = scene.twins.get(name) else { return false };
     let machine_id = scene.snapshot.hosts.get(name).and_then(|reading| reading.value()).map(|host| &host.machine_id);
-    if let (Some(machine_id), true) = (machine_id, nodes.first() == Some(name)) {
-        draft.blockers.push(Blocker::SameHostTwice { nodes: nodes.clone(), machine_id: machine_id.clone() });
+    if let Some(machine_id) = machine_id {
+        let blocker = Blocker::SameHostTwice { nodes: nodes.clone(), machine_id: machine_id.clone() };
+        if !draft.blockers.contains(&blocker) {
+            draft.blockers.push(blocker);
+        }
     }
     true
 }

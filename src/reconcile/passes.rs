@@ -29,7 +29,7 @@ use crate::ledger::Ledger;
 use crate::model::Now;
 use crate::observe::Eyes;
 use crate::serve::Metrics;
-use crate::status::{Actor, Intent, LastStep, Status};
+use crate::status::{Actor, LastStep, Status};
 use crate::store::{DeclaredFile, IntentRecord, Store};
 use crate::telemetry::chain;
 use crate::tracker::{Command, Event, Memory, track};
@@ -74,9 +74,11 @@ pub(super) struct Reconciler {
     ledger_problem: Option<String>,
     history: History,
     memory: Memory,
-    intent: Option<Intent>,
-    /// What an earlier process wrote last; compared with the first intent of this one.
-    intent_on_disk: Option<IntentRecord>,
+    /// What was written last, by an earlier process at first.
+    intent: Option<IntentRecord>,
+    /// Whether this process has handed it to the keeper, and its write has not failed since.
+    is_intent_written: bool,
+    is_intent_failing: bool,
     last_steps: VecDeque<LastStep>,
     told: Told,
     pass: u64,
@@ -110,8 +112,9 @@ impl Reconciler {
             ledger_problem: found.ledger_problem,
             history: found.history,
             memory: Memory { began: now.boottime, ..Memory::default() },
-            intent: None,
-            intent_on_disk: store.read_intent().ok().flatten(),
+            intent: store.read_intent().ok().flatten(),
+            is_intent_written: false,
+            is_intent_failing: false,
             last_steps: VecDeque::new(),
             told: Told::default(),
             pass: 0,
@@ -329,10 +332,7 @@ impl Reconciler {
                 }
                 Kept::Other(_, Ok(())) => {}
                 Kept::Other(what, Err(why)) => {
-                    // Other hecate hosts go by it: the next pass asks for it again.
-                    if what == INTENT_FILE {
-                        self.intent = None;
-                    }
+                    self.is_intent_failing |= what == INTENT_FILE;
                     self.failed_write(what, why, now);
                 }
             }
@@ -369,6 +369,10 @@ impl Reconciler {
         }
         self.retry_at = None;
         self.save_overrides();
+        // Other hecate hosts go by it.
+        if std::mem::take(&mut self.is_intent_failing) {
+            self.is_intent_written = false;
+        }
         if self.memory.ledger_pending.is_some() && self.ledger_problem.is_none() {
             let is_asked = self.keeper.ask(Job::Ledger(self.memory.ledger_number, Box::new(self.ledger.clone())));
             tracing::debug!(is_asked, "ledger written again");
@@ -426,7 +430,7 @@ impl Reconciler {
 
     fn write_intent(&mut self, decision: &Decision, now: &Now) {
         let state = decision.status.intent;
-        if self.intent == Some(state) {
+        if self.is_intent_written && self.intent.as_ref().is_some_and(|intent| intent.state == state) {
             return;
         }
         let mut record = IntentRecord {
@@ -439,14 +443,15 @@ impl Reconciler {
             reason: decision.status.episode.as_ref().map_or_else(String::new, |episode| episode.trigger.clone()),
             is_clock_synced: now.wall_synced,
         };
-        // A restart dates nothing anew: what is old there must grow old for others too.
-        if let Some(old) = self.intent_on_disk.take()
+        // Neither a restart nor a second try dates anything anew: what is old must grow old for others too.
+        if let Some(old) = self.intent.as_ref().filter(|_| !self.is_intent_written)
             && (old.state, &old.by, &old.reason) == (record.state, &record.by, &record.reason)
         {
-            record = old;
+            record.clone_from(old);
         }
-        if self.keeper.ask(Job::Intent(record)) {
-            self.intent = Some(state);
+        if self.keeper.ask(Job::Intent(record.clone())) {
+            self.intent = Some(record);
+            self.is_intent_written = true;
         }
     }
 

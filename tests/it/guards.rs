@@ -436,6 +436,16 @@ fn two_nodes_with_one_machine_id_are_named_once_and_neither_is_started() {
 }
 
 #[test]
+fn a_twin_that_may_be_away_hides_nobody() {
+    let mut simulation = cluster(|config| {
+        config.ignore_unavailable_nodes.insert(node("worker-1"));
+    });
+    simulation.world.around.machine_ids.insert(node("worker-2"), MachineId::new("machine-worker-1"));
+    play(&mut simulation, MINUTE);
+    assert!(matches!(&plan(&simulation).blockers[..], [Blocker::SameHostTwice { .. }]));
+}
+
+#[test]
 fn cloned_machine_ids_that_were_learned_leave_no_host_to_an_empty_battery() {
     let mut simulation = cluster(|_| {});
     simulation.world.around.machine_ids.insert(node("worker-2"), MachineId::new("machine-worker-1"));
