@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::model::{BootId, Now};
+use crate::observe::nodes::clock::Moment;
 
 /// How long an answer about synchronisation is believed.
 const SYNC_ANSWER_AGE: Duration = Duration::from_secs(60);
@@ -23,6 +24,11 @@ const TIMESYNCD_MARK: &str = "/run/systemd/timesync/synchronized";
 pub fn boottime() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Both clocks at one moment, to compare others' with.
+pub fn moment() -> Moment {
+    Moment { boottime: boottime(), wall: Timestamp::now() }
 }
 
 /// The time of one pass.
@@ -43,6 +49,10 @@ pub fn boot_id() -> BootId {
         .clone()
 }
 
+/// chronyd says that it is synchronised while it still slews a wrong clock, an hour for weeks. What is off by more than
+/// this is not in sync yet; the default of `startup.time_sync_max_offset_seconds`, for the same reason.
+const CHRONY_OFF_MAX_SECONDS: f64 = 5.0;
+
 /// The last answer about synchronisation.
 #[derive(Default)]
 struct SyncAnswer {
@@ -51,7 +61,8 @@ struct SyncAnswer {
 }
 
 /// Whether the wall clock is synchronised, as well as can be known without adjtimex(2), for which there is no safe
-/// wrapper: systemd-timesyncd's mark, else timedatectl(1), which reads the kernel's flag for every other daemon.
+/// wrapper: chronyd's own word where it runs, systemd-timesyncd's mark, else timedatectl(1), which reads the kernel's
+/// flag for every other daemon. The probe of a node goes by the same order.
 ///
 /// False where neither can say, so that nothing counts as old because a clock is wrong.
 fn is_wall_synced() -> bool {
@@ -85,15 +96,34 @@ fn is_wall_synced() -> bool {
 
 /// Asks the host whether its clock is synchronised.
 fn ask_synced() -> bool {
+    if let Some(is_synced) = answer("chronyc", &["-n", "tracking"]).as_deref().and_then(chrony_says) {
+        return is_synced;
+    }
     if std::fs::exists(TIMESYNCD_MARK).unwrap_or(false) {
         return true;
     }
-    let output = Command::new("timedatectl")
-        .args(["show", "--property=NTPSynchronized", "--value"])
+    answer("timedatectl", &["show", "--property=NTPSynchronized", "--value"]).is_some_and(|said| said.trim() == "yes")
+}
+
+/// `chronyc tracking`: chronyd knows more than the kernel's flag, which stays as it was when its servers fall silent.
+fn chrony_says(tracking: &str) -> Option<bool> {
+    let line = |name| tracking.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+    let is_synced = !line("Leap status")?.contains("Not synchronised");
+    let off: f64 = line("System time").and_then(|said| said.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+    Some(is_synced && off <= CHRONY_OFF_MAX_SECONDS)
+}
+
+/// What a program prints; None where it is not there or does not succeed.
+fn answer(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
-        .output();
-    output.is_ok_and(|output| output.status.success() && output.stdout.trim_ascii() == b"yes")
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
 }
 
 #[cfg(test)]
@@ -105,6 +135,19 @@ mod tests {
         let first = boottime();
         assert!(boottime() >= first);
         assert!(first > Duration::ZERO);
+    }
+
+    #[test]
+    fn chronys_own_word_is_understood() {
+        assert_eq!(chrony_says("Reference ID    : 0A630001 ()\nLeap status     : Normal\n"), Some(true));
+        assert_eq!(chrony_says("Leap status     : Not synchronised\n"), Some(false));
+        for (off, expected) in
+            [("0.000012 seconds slow", true), ("3600.1 seconds fast", false), ("40 seconds slow", false)]
+        {
+            let text = format!("System time     : {off} of NTP time\nLeap status     : Normal\n");
+            assert_eq!(chrony_says(&text), Some(expected), "{off}");
+        }
+        assert_eq!(chrony_says("506 Cannot talk to daemon\n"), None);
     }
 
     #[test]

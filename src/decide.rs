@@ -12,11 +12,11 @@ use crate::config::Config;
 use crate::desired::ups_policy::{self, OverrideChange, Rewritten};
 use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
 use crate::history::{History, Run, RunResult, RunStep};
-use crate::ledger::{Episode, EpisodeKey, Ledger, OwnPowerOff, PoweredOff, Wish};
+use crate::ledger::{Episode, EpisodeKey, Ledger, OwnPowerOff, PeerWord, PoweredOff, Wish};
 use crate::model::{ClusterState, NodeName, Now, RunId, Stamp, Uid};
 use crate::plan::scene::Scene;
 use crate::plan::step::{Outcome, Step};
-use crate::plan::{self, Marks, Plan};
+use crate::plan::{self, Marks, Plan, identity};
 use crate::snapshot::{Snapshot, UnitState};
 use crate::status::{Actor, Status, UpsVerdict, rows};
 use crate::tracker::Memory;
@@ -79,6 +79,8 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         ups_policy::rewrite(config, (declared, health), snapshot, known.ledger, memory, &budget, now);
     let mut ledger = known.ledger.clone();
     forget_returned(&mut ledger, snapshot);
+    hear_peers(&mut ledger, config, snapshot, now);
+    let twins = identity::twins(config, snapshot, &ledger, now);
     let (episode, ended) = episode(declared, &effective, &ledger, now);
     let episode_began = known.ledger.episode.as_ref().is_none_or(|old| old.run != episode.run);
     let scene = Scene {
@@ -89,10 +91,11 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         effective: &effective,
         power: &power,
         budget: &budget,
-        lessons: history.lessons(),
         snapshot,
         ledger: &ledger,
         ledger_problem: known.ledger_problem,
+        history,
+        twins: &twins,
         episode: &episode,
         memory: if episode_began { &memory.clone().without_episode() } else { memory },
     };
@@ -121,6 +124,23 @@ fn forget_returned(ledger: &mut Ledger, snapshot: &Snapshot) {
         let seen = snapshot.hosts.get(node).and_then(|reading| reading.value());
         seen.is_none_or(|host| told.boot_id.as_ref() == Some(&host.boot_id))
     });
+}
+
+/// Keeps what each other hecate host said last, and since when it has been seen to say so.
+fn hear_peers(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, now: &Now) {
+    ledger.peers.retain(|name, _| config.coordination.peer_hosts.iter().any(|peer| peer.name == *name));
+    for (name, reading) in &snapshot.peers {
+        let Some(seen) = reading.value() else { continue };
+        let is_known = ledger
+            .peers
+            .get(name)
+            .is_some_and(|word| word.intent == seen.intent && word.first_seen.boot_id == now.boot_id);
+        if !is_known {
+            let ahead_seconds = seen.clock.filter(|_| now.wall_synced).map(|clock| clock.ahead_seconds);
+            let word = PeerWord { intent: seen.intent.clone(), ahead_seconds, first_seen: now.stamp() };
+            ledger.peers.insert(name.clone(), word);
+        }
+    }
 }
 
 /// The episode of this pass, and the one that it superseded before it was over.

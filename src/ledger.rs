@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BootId, ClusterState, MachineId, NodeName, Path, RunId, Stamp, UpsName};
+use crate::model::{BootId, ClusterState, IntentRecord, MachineId, NodeName, Path, PeerName, RunId, Stamp, UpsName};
 
 /// The content of `ledger.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,9 @@ pub struct Ledger {
     /// Machine ids learned while SSH and the API agreed.
     #[serde(default)]
     pub machine_ids: BTreeMap<NodeName, MachineId>,
+    /// The last word of each other hecate host: it counts on when that host no longer answers.
+    #[serde(default)]
+    pub peers: BTreeMap<PeerName, PeerWord>,
     /// `ups.load` (percent) while the cluster was running, for scaling a dark cluster's runtime.
     #[serde(default)]
     pub full_load_percent: BTreeMap<UpsName, f64>,
@@ -54,6 +57,7 @@ impl Default for Ledger {
             powered_off: BTreeMap::new(),
             own_power_off: None,
             machine_ids: BTreeMap::new(),
+            peers: BTreeMap::new(),
             full_load_percent: BTreeMap::new(),
         }
     }
@@ -144,6 +148,19 @@ pub struct PoweredOff {
     pub boot_id: Option<BootId>,
     /// On which path.
     pub path: Path,
+}
+
+/// What another hecate host said last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerWord {
+    /// Its `intent.json`; None where it had none.
+    pub intent: Option<IntentRecord>,
+    /// By how many seconds its clock was ahead of this host's then; None where that could not be said.
+    #[serde(default)]
+    pub ahead_seconds: Option<i64>,
+    /// When it was first seen to say so, in the boot of the hecate host in which it was heard last.
+    pub first_seen: Stamp,
 }
 
 /// The hecate host's own power-off.

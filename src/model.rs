@@ -54,6 +54,10 @@ name!(
     UpsName
 );
 name!(
+    /// Another hecate host as `coordination.peer_hosts` writes it: `HOST` or `USER@HOST`.
+    PeerName
+);
+name!(
     /// `/proc/sys/kernel/random/boot_id`: differs at every boot of a host (random(4)).
     BootId
 );
@@ -138,6 +142,41 @@ impl fmt::Display for ClusterState {
             ClusterState::Poweroff => "poweroff",
         })
     }
+}
+
+/// What other hosts and guards read in `intent.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// The cluster runs, or is being kept running.
+    Normal,
+    /// A bring-up is going on.
+    StartupInProgress,
+    /// A descent is going on.
+    ShuttingDown,
+    /// The cluster is down as desired.
+    ShutdownComplete,
+}
+
+/// The content of `intent.json`: what peers and guards read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IntentRecord {
+    /// What this host is about.
+    pub state: Intent,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who: `hecate@HOST`, or the operator whose wish it is.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Whether the host's clock was synchronised when it wrote `since`: where it was not, `since` says nothing.
+    #[serde(default = "yes")]
+    pub is_clock_synced: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How carefully a shut-down goes.

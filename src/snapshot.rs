@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BootId, MachineId, NodeName, Reading, Uid, Unit, UpsName, seconds, seconds_option};
+use crate::model::{
+    BootId, IntentRecord, MachineId, NodeName, PeerName, Reading, Uid, Unit, UpsName, seconds, seconds_option,
+};
 
 /// All that was seen. A source that is missing from a map was not configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +26,19 @@ pub struct Snapshot {
     pub hosts: BTreeMap<NodeName, Reading<HostReading>>,
     /// The Kubernetes API.
     pub api: ApiSnapshot,
+    /// Each other hecate host.
+    #[serde(default)]
+    pub peers: BTreeMap<PeerName, Reading<PeerReading>>,
+}
+
+/// What one look at another hecate host shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReading {
+    /// Its `intent.json`; None where it has never written one.
+    pub intent: Option<IntentRecord>,
+    /// What its clock says; None where it could not be compared.
+    pub clock: Option<HostClock>,
 }
 
 /// What upsd says of one UPS (NUT developer guide, "Variable names").
@@ -199,6 +214,24 @@ pub struct HostReading {
     pub is_saving_etcd_snapshot: bool,
     /// Whether the host's clock is synchronised; None where the host cannot say.
     pub is_time_synced: Option<bool>,
+    /// By how many whole seconds chronyd finds its own clock ahead of its servers (negative: behind): it may say that it
+    /// is in sync while it still corrects an hour, slowly. None where there is no chronyd.
+    #[serde(default)]
+    pub ntp_ahead_seconds: Option<i64>,
+    /// What its clock says; None where it could not be compared.
+    #[serde(default)]
+    pub clock: Option<HostClock>,
+}
+
+/// A host's wall clock, read in the same look as everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostClock {
+    /// What it said.
+    pub wall: Timestamp,
+    /// By how many whole seconds it is ahead of the hecate host's own clock at least (negative: behind). The time that
+    /// the look took is taken off, so that a slow link never makes a right clock look wrong.
+    pub ahead_seconds: i64,
 }
 
 impl HostReading {

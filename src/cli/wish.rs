@@ -43,6 +43,9 @@ pub(super) struct UpFlags {
     /// Start although this host is a peer
     #[arg(long)]
     pub(super) allow_peer_startup: bool,
+    /// Start although clocks are not in sync (startup.time_sync_mode)
+    #[arg(long)]
+    pub(super) skip_time_sync: bool,
     /// Hand over to the coordinator, start here only where it is unreachable (not built yet)
     #[arg(long)]
     pub(super) auto_peer_failover: bool,
@@ -83,12 +86,13 @@ pub(super) fn spec(state: ClusterState, reason: Option<String>, up: &UpFlags, do
     let options = Options {
         allow_on_battery: up.allow_on_battery,
         allow_peer_startup: up.allow_peer_startup,
+        skip_time_sync: up.skip_time_sync,
         auto_peer_failover: up.auto_peer_failover,
         force_flux_branch: up.force_flux_branch.clone(),
         skip_drain: down.skip_drain,
         skip_etcd_snapshot: down.skip_etcd_snapshot,
     };
-    let is_up = up.allow_on_battery || up.allow_peer_startup;
+    let is_up = up.allow_on_battery || up.allow_peer_startup || up.skip_time_sync;
     let is_down = down.skip_drain || down.skip_etcd_snapshot;
     match state {
         ClusterState::Running if is_down => {
@@ -98,7 +102,7 @@ pub(super) fn spec(state: ClusterState, reason: Option<String>, up: &UpFlags, do
             ));
         }
         ClusterState::DrainedOff | ClusterState::Poweroff if is_up => {
-            let said = "--allow-on-battery and --allow-peer-startup belong to running";
+            let said = "--allow-on-battery, --allow-peer-startup and --skip-time-sync belong to running";
             return Err(Stop::saying(USAGE, format!("{said}, not to {state}")));
         }
         ClusterState::Running | ClusterState::DrainedOff | ClusterState::Poweroff => {}

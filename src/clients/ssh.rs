@@ -1,4 +1,4 @@
-//! Commands on nodes over SSH: one kept, multiplexed session a host, made by the system's `ssh`.
+//! Commands on nodes and other hecate hosts over SSH: one kept, multiplexed session a host, made by the system's `ssh`.
 //!
 //! All rules for connections stand in one generated ssh_config (see `ssh/config_text.rs`). Nothing here judges what an
 //! answer means. A connect is never dropped, an answer never unbounded, a wait never without a deadline; reading and
@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::classify::{classify, summary};
-pub use self::config_text::Route;
 use self::config_text::{HostKeys, Inventory, has_jump, render};
+pub use self::config_text::{Route, peer_session};
 pub use self::enroll::{Enrolled, enroll};
 use self::folder::Folder;
 use self::link::{Host, JUMP_LOGINS_MAX, Link};
@@ -80,7 +80,8 @@ pub struct Ssh {
 impl Ssh {
     /// Writes the ssh_config and ends what an earlier, killed run left behind. Connects to nothing yet.
     pub async fn start(config: &Config) -> Result<Self, SshError> {
-        Self::open(&Inventory::of(config)).await
+        let hosts = config_text::hosts(config);
+        Self::open(&Inventory::of(config, &hosts)).await
     }
 
     async fn open(inventory: &Inventory<'_>) -> Result<Self, SshError> {

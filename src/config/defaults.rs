@@ -75,6 +75,12 @@ pub(super) const ON_BATTERY_MAX: Duration = seconds(60);
 
 /// The source document names these guards and leaves them to be asked for; none is built yet.
 pub(super) const GUARD: bool = false;
+/// etcd and Leases bear seconds, and TLS minutes; what NTP keeps is off by milliseconds. An honest host is far below this
+/// however slow the link is (the round trip is taken off), and one that lies is mostly off by its time zone or for years.
+pub(super) const TIME_SYNC_MAX_OFFSET: Duration = seconds(5);
+/// chrony and timesyncd need ten seconds to a minute once they reach a server; after an outage the router and its line
+/// must come up first, which takes the slow ones five minutes. Twice that, and it does not come by itself any more.
+pub(super) const TIME_SYNC_WAIT: Duration = seconds(600);
 /// After this a dead upsd must not keep a cluster dark (design.md).
 pub(super) const UPS_UNKNOWN_GRACE: Duration = seconds(600);
 /// Clearly above [`CHARGE_PERCENT_MIN`], or the start would be the next trigger; the runtime rule asks for the rest.

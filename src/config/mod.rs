@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{NodeName, Role, UpsName};
+use crate::model::{NodeName, PeerName, Role, UpsName};
 use mistake::{At, Findings};
 use raw::RawConfig;
 use read::Slot;
@@ -262,6 +262,10 @@ pub struct Startup {
     pub time_sync_mode: Option<TimeSyncMode>,
     /// How many hosts must be in sync in quorum mode.
     pub time_sync_quorum: u32,
+    /// By how much a host's clock may differ from the hecate host's and still count as in sync.
+    pub time_sync_max_offset: Duration,
+    /// How long clocks are waited for before they are a blocker.
+    pub time_sync_wait: Duration,
     /// Wait for healthy storage.
     pub require_storage_ready: bool,
     /// Wait for the post-start probes.
@@ -378,12 +382,25 @@ pub struct Coordination {
     pub role: CoordinationRole,
     /// Start although a UPS is on battery.
     pub allow_startup_on_battery: bool,
-    /// The other hecate hosts, as `user@host` or `host`.
-    pub peer_hosts: Vec<String>,
+    /// The other hecate hosts.
+    pub peer_hosts: Vec<Peer>,
     /// A peer may shut down locally.
     pub local_shutdown_fallback: bool,
     /// After how long another host's shutdown intent no longer blocks a start.
     pub startup_guard_max_age: Duration,
+}
+
+/// Another hecate host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// As it was written: `user@host` or `host`.
+    pub name: PeerName,
+    /// Address or name SSH connects to.
+    pub host: String,
+    /// SSH login; `ssh_user` where none was written.
+    pub user: String,
+    /// SSH port; `ssh_port`.
+    pub port: u16,
 }
 
 /// What this host is among several hecate hosts.

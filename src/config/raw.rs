@@ -203,6 +203,10 @@ section! {
         time_sync_mode: Field<RawTimeSyncMode>,
         /// How many hosts must be in sync in quorum mode.
         time_sync_quorum: Field<u32>,
+        /// By how much a host's clock may differ from the hecate host's and still count as in sync.
+        time_sync_max_offset_seconds: Field<Seconds>,
+        /// How long a start waits for clocks before they are a blocker.
+        time_sync_wait_seconds: Field<Seconds>,
         /// Wait for healthy storage.
         require_storage_ready: Field<bool>,
         /// Wait for the post-start probes.

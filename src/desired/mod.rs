@@ -95,6 +95,9 @@ pub struct Options {
     /// `--allow-peer-startup`: a peer may start the cluster.
     #[serde(skip_serializing_if = "is_false")]
     pub allow_peer_startup: bool,
+    /// `--skip-time-sync`: starts although clocks are not in sync.
+    #[serde(skip_serializing_if = "is_false")]
+    pub skip_time_sync: bool,
     /// `--auto-peer-failover`: hand over to the coordinator, start locally only when it is unreachable.
     #[serde(skip_serializing_if = "is_false")]
     pub auto_peer_failover: bool,

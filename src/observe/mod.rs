@@ -5,6 +5,7 @@
 
 pub mod kubernetes;
 pub mod nodes;
+pub mod peer;
 pub mod ups;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use self::kubernetes::Api;
 use self::nodes::{Hosts, Interest};
+use self::peer::Peers;
 use self::ups::Upses;
 use crate::clients::ssh::Ssh;
 use crate::config::Config;
@@ -27,6 +29,7 @@ pub struct Eyes {
     upses: Upses,
     hosts: Hosts,
     api: Arc<Api>,
+    peers: Peers,
 }
 
 impl Eyes {
@@ -36,6 +39,7 @@ impl Eyes {
             upses: Upses::start(config, wake),
             hosts: Hosts::start(config, ssh, wake),
             api: Arc::new(Api::start(config, Arc::clone(wake))),
+            peers: Peers::start(config, ssh, wake),
         }
     }
 
@@ -46,13 +50,19 @@ impl Eyes {
 
     /// All that was seen so far. Never waits.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { upses: self.upses.readings(), hosts: self.hosts.readings(), api: self.api.snapshot() }
+        Snapshot {
+            upses: self.upses.readings(),
+            hosts: self.hosts.readings(),
+            api: self.api.snapshot(),
+            peers: self.peers.readings(),
+        }
     }
 
     /// Looks as often as it may.
     pub fn look_closely(&self) {
         self.hosts.set_interest(Interest { is_busy: true, wants_etcd_snapshots: false });
         self.api.set_busy(true);
+        self.peers.set_busy(true);
     }
 
     /// Whether every source was looked at once, with or without success.
@@ -61,6 +71,7 @@ impl Eyes {
         let is_seen = |why: Option<&Failure>| why.is_none_or(|why| why.kind != FailureKind::NotYet);
         snapshot.upses.values().all(|reading| is_seen(reading.failure()))
             && snapshot.hosts.values().all(|reading| is_seen(reading.failure()))
+            && snapshot.peers.values().all(|reading| is_seen(reading.failure()))
             && is_seen(snapshot.api.nodes.failure())
             && is_seen(snapshot.api.pods.failure())
     }
@@ -71,6 +82,7 @@ impl Eyes {
         let wants_etcd_snapshots = decision.effective.state() != ClusterState::Running && !decision.plan.is_converged();
         self.hosts.set_interest(Interest { is_busy, wants_etcd_snapshots });
         self.api.set_busy(is_busy);
+        self.peers.set_busy(is_busy);
     }
 
     /// Looks at what a step has just acted on.

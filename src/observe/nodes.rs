@@ -3,6 +3,7 @@
 //! One task a node, one probe in flight a node: a host that accepts connections and then says nothing costs only its
 //! own task. Reads only; the script's two sudo rules list things. What cannot be seen is Unknown, with the reason.
 
+pub mod clock;
 pub mod probe;
 
 use std::collections::BTreeMap;
@@ -95,10 +96,16 @@ fn lock(readings: &Readings) -> MutexGuard<'_, BTreeMap<NodeName, Reading<HostRe
 /// Whether a new reading says something else than the one before, and not only that it still is so.
 pub fn is_changed(before: &Reading<HostReading>, after: &Reading<HostReading>) -> bool {
     match (before, after) {
-        (Reading::Known { value: earlier, .. }, Reading::Known { value, .. }) => earlier != value,
+        (Reading::Known { value: earlier, .. }, Reading::Known { value, .. }) => is_other(earlier, value),
         (Reading::Unknown { why: earlier, .. }, Reading::Unknown { why, .. }) => earlier.kind != why.kind,
         (Reading::Known { .. }, Reading::Unknown { .. }) | (Reading::Unknown { .. }, Reading::Known { .. }) => true,
     }
+}
+
+/// Whether more has changed than that the clock went on.
+fn is_other(earlier: &HostReading, later: &HostReading) -> bool {
+    let ahead = |host: &HostReading| host.clock.map(|clock| clock.ahead_seconds);
+    ahead(earlier) != ahead(later) || *earlier != HostReading { clock: earlier.clock, ..later.clone() }
 }
 
 /// What an earlier look has shown and a later one need not, or cannot, ask again.
@@ -183,7 +190,9 @@ impl Watch {
             if asks_killall { "killall" } else { "-" },
             &part_seconds,
         ];
+        let before = crate::clock::moment();
         let output = self.ssh.run(&self.name, Share::Read, &argv, limit).await.map_err(failure)?;
+        let after = crate::clock::moment();
         if output.is_truncated {
             return Err((FailureKind::Malformed, format!("{} printed more than a probe may", self.name)));
         }
@@ -192,7 +201,8 @@ impl Watch {
             let detail = format!("{}: {problem}", self.name);
             (FailureKind::Malformed, if said.is_empty() { detail } else { format!("{detail} ({said})") })
         })?;
-        Ok(self.complete(probe))
+        let clock = probe.clock.and_then(|read| clock::compare(read, before, after));
+        Ok(HostReading { clock, ..self.complete(probe) })
     }
 
     /// Adds what was learned before, and learns.
@@ -241,8 +251,10 @@ fn failure(error: SshError) -> (FailureKind, String) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::snapshot::UnitState;
+    use crate::snapshot::{HostClock, UnitState};
 
     fn known(containers: u32, began: u64) -> Reading<HostReading> {
         let host = HostReading {
@@ -257,6 +269,8 @@ mod tests {
             etcd_snapshots: None,
             is_saving_etcd_snapshot: false,
             is_time_synced: None,
+            ntp_ahead_seconds: None,
+            clock: Some(HostClock { wall: Timestamp::from_second(began as i64).unwrap(), ahead_seconds: 0 }),
         };
         Reading::known(host, Duration::from_secs(began))
     }
@@ -274,6 +288,11 @@ mod tests {
     #[test]
     fn something_else_seen_wakes() {
         assert!(is_changed(&known(1, 10), &known(0, 20)));
+        let mut ahead = known(1, 20);
+        if let Reading::Known { value, .. } = &mut ahead {
+            value.clock = value.clock.map(|clock| HostClock { ahead_seconds: 3600, ..clock });
+        }
+        assert!(is_changed(&known(1, 10), &ahead));
         assert!(is_changed(&known(1, 10), &unknown(FailureKind::TimedOut, "")));
         assert!(is_changed(&unknown(FailureKind::TimedOut, ""), &known(1, 10)));
         assert!(is_changed(&Reading::not_yet(), &unknown(FailureKind::WrongHostKey, "")));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClusterState, MachineId, NodeName, Unit, UpsName, seconds, seconds_option};
+use crate::model::{ClusterState, MachineId, NodeName, PeerName, Role, Unit, UpsName, seconds, seconds_option};
 
 /// Something only a change from outside can clear.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +77,42 @@ pub enum Blocker {
         node: NodeName,
         /// ssh's or sudo's words.
         evidence: String,
+    },
+    /// Several nodes of the inventory answer with one machine id: nobody can say which of them is meant.
+    SameHostTwice {
+        /// Which.
+        nodes: BTreeSet<NodeName>,
+        /// The machine id that all of them show.
+        machine_id: MachineId,
+    },
+    /// A host runs the unit of the other role.
+    RoleMismatch {
+        /// Which.
+        node: NodeName,
+        /// Its role in the inventory.
+        role: Role,
+        /// The unit that is there instead.
+        found: Unit,
+    },
+    /// Clocks did not come into sync within `startup.time_sync_wait_seconds`.
+    TimeNotSynced {
+        /// Each host that is not in sync, and why.
+        missing: Vec<String>,
+        /// How many hosts are in sync.
+        in_sync: usize,
+        /// How many must be.
+        needed: usize,
+    },
+    /// Another hecate host shuts the cluster down, or has just done so on purpose.
+    PeerShuttingDown {
+        /// Which.
+        peer: PeerName,
+        /// What it said last, with who and why.
+        evidence: String,
+        /// When its word no longer counts.
+        #[serde(with = "seconds")]
+        #[schemars(with = "f64")]
+        expires_in: Duration,
     },
     /// A node that is needed does not answer.
     NodeUnreachable {
@@ -167,6 +203,10 @@ impl Blocker {
             Blocker::NodePaused { .. } => "node-paused",
             Blocker::WrongHost { .. } => "wrong-host",
             Blocker::AccessDenied { .. } => "access-denied",
+            Blocker::SameHostTwice { .. } => "same-host-twice",
+            Blocker::RoleMismatch { .. } => "role-mismatch",
+            Blocker::TimeNotSynced { .. } => "time-not-synced",
+            Blocker::PeerShuttingDown { .. } => "peer-shutting-down",
             Blocker::NodeUnreachable { .. } => "node-unreachable",
             Blocker::HostOff { .. } => "host-off",
             Blocker::UnitNotFound { .. } => "unit-not-found",
@@ -203,6 +243,17 @@ impl Blocker {
             }
             Blocker::AccessDenied { node, .. } => {
                 format!("check the key, the user and /etc/sudoers.d/hecate on {node}")
+            }
+            Blocker::SameHostTwice { nodes, .. } => format!(
+                "correct the address of one of {}; where their disks were cloned, give one a new /etc/machine-id",
+                join(nodes)
+            ),
+            Blocker::RoleMismatch { node, .. } => format!("correct the role of {node} in hecate.yaml"),
+            Blocker::TimeNotSynced { .. } => "look at `timedatectl` and `chronyc tracking` on the hosts named (on this one \
+                 where all of them are off by the same); `hecate startup --execute --skip-time-sync` starts all the same"
+                .to_owned(),
+            Blocker::PeerShuttingDown { peer, .. } => {
+                format!("`hecate status` on {peer} says why; `hecate set-desired running` there ends it")
             }
             Blocker::NodeUnreachable { node, .. } => {
                 format!("look at the host, or add {node} to ignore_unavailable_nodes")
@@ -251,6 +302,18 @@ impl fmt::Display for Blocker {
                 }
             }
             Blocker::AccessDenied { node, evidence } => write!(f, "{node} does not let hecate in: {evidence}"),
+            Blocker::SameHostTwice { nodes, machine_id } => {
+                write!(f, "{} answer with one machine-id: {machine_id}", join(nodes))
+            }
+            Blocker::RoleMismatch { node, role, found } => {
+                write!(f, "{node} is a {role} in the inventory, but its host has {found}.service")
+            }
+            Blocker::TimeNotSynced { missing, in_sync, needed } => {
+                write!(f, "{in_sync} of {needed} clocks are in sync: {}", missing.join("; "))
+            }
+            Blocker::PeerShuttingDown { peer, evidence, expires_in } => {
+                write!(f, "{peer} {evidence}; counts for {} s more", expires_in.as_secs())
+            }
             Blocker::NodeUnreachable { node, evidence, since } => {
                 write!(f, "{node} has not answered for {} s: {evidence}", since.as_secs())
             }
@@ -384,6 +447,18 @@ pub enum WaitReason {
         /// How it ended last.
         last: String,
     },
+    /// Clocks to come into sync.
+    TimeSync {
+        /// Each host that is not in sync, and why.
+        missing: Vec<String>,
+    },
+    /// A first word of another hecate host since this one was booted.
+    PeerIntent {
+        /// Which.
+        peer: PeerName,
+        /// Why there is none.
+        evidence: String,
+    },
     /// The ledger to be on disk.
     LedgerOnDisk,
 }
@@ -407,6 +482,8 @@ impl WaitReason {
             WaitReason::Recharge { .. } => "recharge",
             WaitReason::DriftGrace { .. } => "drift-grace",
             WaitReason::Backoff { .. } => "backoff",
+            WaitReason::TimeSync { .. } => "time-sync",
+            WaitReason::PeerIntent { .. } => "peer-intent",
             WaitReason::LedgerOnDisk => "ledger-on-disk",
         }
     }
@@ -430,6 +507,8 @@ impl fmt::Display for WaitReason {
             WaitReason::Recharge { ups, evidence } => write!(f, "UPS {ups} to recharge: {evidence}"),
             WaitReason::DriftGrace { node, unit } => write!(f, "the drift grace of {unit} on {node}"),
             WaitReason::Backoff { step, last } => write!(f, "the next attempt to {step}, last: {last}"),
+            WaitReason::TimeSync { missing } => write!(f, "clocks to be in sync: {}", missing.join("; ")),
+            WaitReason::PeerIntent { peer, evidence } => write!(f, "a word of {peer}: {evidence}"),
             WaitReason::LedgerOnDisk => f.write_str("the ledger to be on disk"),
         }
     }
@@ -496,6 +575,30 @@ pub enum Warning {
         /// Which.
         node: NodeName,
     },
+    /// The API knows a node that the inventory does not: nobody would stop it.
+    NodeNotInInventory {
+        /// Which.
+        node: NodeName,
+    },
+    /// The inventory knows a node that has never registered with the API.
+    NodeNotRegistered {
+        /// Which.
+        node: NodeName,
+    },
+    /// Another hecate host does not answer; what it said last counts.
+    PeerUnreachable {
+        /// Which.
+        peer: PeerName,
+        /// Why not.
+        evidence: String,
+    },
+    /// Another hecate host has said for too long that it shuts down: it died on the way, and holds nothing up any more.
+    PeerIntentStale {
+        /// Which.
+        peer: PeerName,
+        /// What it said last, with who and why.
+        evidence: String,
+    },
 }
 
 impl Warning {
@@ -511,6 +614,10 @@ impl Warning {
             Warning::Skipped { .. } => "skipped",
             Warning::StartedByItself { .. } => "started-by-itself",
             Warning::NotManaged { .. } => "not-managed",
+            Warning::NodeNotInInventory { .. } => "node-not-in-inventory",
+            Warning::NodeNotRegistered { .. } => "node-not-registered",
+            Warning::PeerUnreachable { .. } => "peer-unreachable",
+            Warning::PeerIntentStale { .. } => "peer-intent-stale",
         }
     }
 }
@@ -527,6 +634,16 @@ impl fmt::Display for Warning {
             Warning::Skipped { what, because } => write!(f, "{what}: {because}"),
             Warning::StartedByItself { node, unit } => write!(f, "{unit} on {node} was started by somebody else"),
             Warning::NotManaged { node } => write!(f, "{node} is watched only, not commanded"),
+            Warning::NodeNotInInventory { node } => {
+                write!(f, "{node} is a node of the cluster but not of the inventory: nobody would stop it")
+            }
+            Warning::NodeNotRegistered { node } => {
+                write!(f, "{node} is in the inventory, but the Kubernetes API has never heard of it")
+            }
+            Warning::PeerUnreachable { peer, evidence } => write!(f, "hecate on {peer} cannot be asked: {evidence}"),
+            Warning::PeerIntentStale { peer, evidence } => {
+                write!(f, "{peer} {evidence}; that is too long ago to hold a start up")
+            }
         }
     }
 }

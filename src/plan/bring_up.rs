@@ -5,10 +5,14 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod clocks;
+mod peers;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::blocker::{Blocker, WaitReason, Warning};
+use super::identity::{role_mismatch, same_host_twice};
 use super::scene::{Draft, Scene};
 use super::step::Step;
 use crate::config::{CoordinationRole, Drift, Node};
@@ -33,19 +37,22 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
         draft.warnings.push(Warning::NotManaged { node: name.clone() });
     }
     power_warnings(scene, draft);
+    peers::warnings(scene, draft);
     let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
     let is_open = !needs_start || guards(scene, draft);
-    if !is_open {
-        started_by_itself(scene, draft);
-    }
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
             absent(scene, draft, name, node);
         }
     }
-    start(scene, draft, Role::ControlPlane, is_open);
+    // After the hosts: a clock cannot be in sync before its host is up.
+    let may_start = clocks::clocks(scene, draft) && is_open;
+    if !may_start {
+        started_by_itself(scene, draft);
+    }
+    start(scene, draft, Role::ControlPlane, may_start);
     let is_served = api(scene, draft);
-    start(scene, draft, Role::Worker, is_open && is_served);
+    start(scene, draft, Role::Worker, may_start && is_served);
     let missing = if is_served { ready(scene, draft) } else { BTreeSet::new() };
     uncordon(scene, draft, is_served, &missing);
 }
@@ -84,6 +91,7 @@ fn guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
         recharge_gate(scene, draft);
     }
     ups_guard(scene, draft, is_battery_allowed);
+    peers::guard(scene, draft);
     before == (draft.blockers.len(), draft.waits.len())
 }
 
@@ -189,6 +197,9 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
         draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
         return;
     }
+    if state == HostState::Wrong && same_host_twice(scene, draft, name) {
+        return;
+    }
     if state == HostState::Wrong {
         let expected = scene.ledger.machine_ids.get(name).cloned();
         draft.blockers.push(Blocker::WrongHost { node: name.clone(), evidence, expected });
@@ -221,6 +232,10 @@ fn start(scene: &Scene<'_>, draft: &mut Draft, role: Role, is_open: bool) {
         let unit = node.role.unit();
         let step =
             || Step::StartUnit { node: name.clone(), unit, machine_id: scene.ledger.machine_ids.get(name).cloned() };
+        if let Some(mismatch) = role_mismatch(scene, name) {
+            draft.blockers.push(mismatch);
+            continue;
+        }
         match scene.unit(name) {
             Some(UnitState::Stopped) => {}
             Some(UnitState::NotFound) => {
@@ -327,10 +342,19 @@ fn ready(scene: &Scene<'_>, draft: &mut Draft) -> BTreeSet<NodeName> {
         if elapsed < limit {
             missing.insert(name.clone());
             draft.wait(WaitReason::NodeReady { node: name.clone(), evidence }, elapsed, Some(limit));
+        } else if scene.objects().is_some() && scene.object(name).is_none() {
+            // A server with --disable-agent has no Node either.
+            draft.warnings.push(Warning::NodeNotRegistered { node: name.clone() });
         } else if node.role == Role::Worker {
             draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
         } else {
             draft.blockers.push(Blocker::NodeNotReady { node: name.clone(), evidence });
+        }
+    }
+    if missing.is_empty() && scene.objects().is_some() {
+        let watched = scene.config.nodes.iter().filter(|(_, node)| !node.is_managed);
+        for (name, _) in watched.filter(|(name, _)| scene.object(name).is_none()) {
+            draft.warnings.push(Warning::NodeNotRegistered { node: name.clone() });
         }
     }
     for (name, _) in scene.config.workers() {

@@ -6,6 +6,7 @@
 
 pub mod blocker;
 pub mod bring_up;
+pub mod identity;
 pub mod safety;
 pub mod scene;
 pub mod shut_down;
@@ -102,6 +103,7 @@ pub struct Marks {
 pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
     let mut draft = Draft { volumes_detached: scene.episode.volumes_detached, ..Draft::default() };
     draft.warnings.extend(scene.power.warnings.iter().cloned());
+    identity::strangers(scene, &mut draft);
     match scene.hold(&Held::Cluster) {
         _ if scene.effective.is_partial() => in_part(scene, &mut draft),
         Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),

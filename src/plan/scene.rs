@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::blocker::{Blocker, Wait, WaitReason, Warning};
+use super::identity::Twins;
 use super::safety::{LEASE_MAX_AGE, owes_drain};
 use super::step::{Step, Target};
-use crate::budget::{Budget, Lessons};
+use crate::budget::Budget;
 use crate::config::{Config, Node};
 use crate::desired::ups_policy::Power;
 use crate::desired::{Declared, DeclaredHealth, Effective, Held, Options};
+use crate::history::History;
 use crate::ledger::{Episode, Ledger, Phase};
 use crate::model::{ClusterState, FailureKind, NodeName, Now, Path, Uid};
 use crate::snapshot::{HostReading, NodeObject, PodObject, Snapshot, UnitState};
@@ -37,12 +39,14 @@ pub struct Scene<'a> {
     pub power: &'a Power,
     /// How long a shutdown takes.
     pub budget: &'a Budget,
-    /// What past runs teach.
-    pub lessons: &'a Lessons,
     /// What was seen.
     pub snapshot: &'a Snapshot,
     /// What must survive.
     pub ledger: &'a Ledger,
+    /// Past runs.
+    pub history: &'a History,
+    /// Nodes that answer with one machine id.
+    pub twins: &'a Twins,
     /// Why the ledger on disk cannot be trusted, where it cannot.
     pub ledger_problem: Option<&'a str>,
     /// The episode this pass belongs to.
@@ -130,11 +134,14 @@ impl<'a> Scene<'a> {
         self.config.managed()
     }
 
-    /// A fresh reading of the right host.
+    /// A fresh reading of the right host. Of several nodes that answer with one machine id none is the right one; but a
+    /// descent goes by what was enrolled or learned, as cloned disks are no reason to leave a host to an empty battery.
     pub fn host(&self, node: &NodeName) -> Option<&'a HostReading> {
         let reading = self.snapshot.hosts.get(node)?.fresh(self.now, self.config.reconcile.host_max_age)?;
-        let is_right = self.ledger.machine_ids.get(node).is_none_or(|id| *id == reading.machine_id);
-        is_right.then_some(reading)
+        let vouched = self.ledger.machine_ids.get(node);
+        let is_right = vouched.is_none_or(|id| *id == reading.machine_id);
+        let is_doubtful = self.twins.contains_key(node) && !(self.is_descent() && vouched.is_some());
+        (is_right && !is_doubtful).then_some(reading)
     }
 
     /// What is known of a host's power.
@@ -163,9 +170,13 @@ impl<'a> Scene<'a> {
         };
         match (reading.failure(), reading.value()) {
             (Some(why), _) => why.to_string(),
-            (None, Some(value)) if self.host_state(node) == HostState::Wrong => {
-                format!("machine-id {}", value.machine_id)
-            }
+            (None, Some(value)) if self.host_state(node) == HostState::Wrong => match self.twins.get(node) {
+                Some(nodes) => {
+                    let others: Vec<&str> = nodes.iter().filter(|one| *one != node).map(NodeName::as_str).collect();
+                    format!("the same machine-id as {}: {}", others.join(", "), value.machine_id)
+                }
+                None => format!("machine-id {}", value.machine_id),
+            },
             (None, _) => format!("no answer for {} s", self.now.since(reading.began()).as_secs()),
         }
     }

@@ -18,6 +18,7 @@ use self::drain::{Drained, detach, drain, skips_drain};
 use self::etcd_snapshot::etcd_snapshot;
 use self::power_off::{kill_containers, power_off};
 use super::blocker::{Blocker, WaitReason, Warning};
+use super::identity::{role_mismatch, same_host_twice};
 use super::scene::{Draft, Scene};
 use super::step::Step;
 use crate::config::{CoordinationRole, Node};
@@ -201,6 +202,11 @@ fn stop_unit(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node,
         HostState::Up => {}
         HostState::Unreachable | HostState::Wrong | HostState::Unknown => return away(scene, draft, name),
     }
+    if let Some(mismatch) = role_mismatch(scene, name).filter(|_| !scene.effective.is_override()) {
+        // It runs what nobody here would stop.
+        draft.blockers.push(mismatch);
+        return Progress::Pending;
+    }
     match scene.unit(name) {
         Some(UnitState::Stopped | UnitState::NotFound) => Progress::Done,
         Some(UnitState::Running | UnitState::Starting) => {
@@ -239,7 +245,10 @@ fn away(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName) -> Progress {
     let silent = draft.elapsed(scene, &format!("away {name}")).max(scene.silent_for(name));
     let limit = scene.limit(scene.config.shutdown.unreachable_limit);
     if !scene.effective.is_override() {
-        if scene.host_state(name) == HostState::Wrong {
+        let is_wrong = scene.host_state(name) == HostState::Wrong;
+        if is_wrong && same_host_twice(scene, draft, name) {
+            // It has been named.
+        } else if is_wrong {
             let expected = scene.ledger.machine_ids.get(name).cloned();
             draft.blockers.push(Blocker::WrongHost { node: name.clone(), evidence: evidence.clone(), expected });
         } else if scene.host_failure(name) == Some(FailureKind::AccessDenied) {

@@ -24,6 +24,8 @@ use crate::telemetry::chain;
 const QUEUE_MAX: usize = 64;
 /// The status is written at most this often.
 const PUBLISH_GAP: Duration = Duration::from_secs(1);
+/// What other hecate hosts read, by its name in the state directory.
+pub(super) const INTENT_FILE: &str = "intent.json";
 /// How long an ending loop waits for its last writes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -149,7 +151,7 @@ fn keep(
                 )
             }
             Job::History(history, kept) => Kept::Other("runs.json", text(store.write_history(&history, kept))),
-            Job::Intent(intent) => Kept::Other("intent.json", text(store.write_intent(&intent))),
+            Job::Intent(intent) => Kept::Other(INTENT_FILE, text(store.write_intent(&intent))),
             Job::Drain(done) => {
                 let _ = done.send(());
                 continue;

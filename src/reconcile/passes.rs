@@ -11,7 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use super::keeper::{Job, Keeper, Kept};
+use super::keeper::{INTENT_FILE, Job, Keeper, Kept};
 use super::once::read;
 use super::steps::{Done, Steps};
 use super::voice::{Told, tell_end};
@@ -23,13 +23,13 @@ use crate::clock;
 use crate::config::Config;
 use crate::decide::{Decision, Known, decide};
 use crate::desired::ups_policy::{OverrideChange, apply};
-use crate::desired::{Declared, DeclaredHealth};
+use crate::desired::{Cause, Declared, DeclaredHealth};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::Now;
 use crate::observe::Eyes;
 use crate::serve::Metrics;
-use crate::status::{Actor, Intent, LastStep, Status};
+use crate::status::{Actor, LastStep, Status};
 use crate::store::{DeclaredFile, IntentRecord, Store};
 use crate::telemetry::chain;
 use crate::tracker::{Command, Event, Memory, track};
@@ -74,7 +74,11 @@ pub(super) struct Reconciler {
     ledger_problem: Option<String>,
     history: History,
     memory: Memory,
-    intent: Option<Intent>,
+    /// What was written last, by an earlier process at first.
+    intent: Option<IntentRecord>,
+    /// Whether this process has handed it to the keeper, and its write has not failed since.
+    is_intent_written: bool,
+    is_intent_failing: bool,
     last_steps: VecDeque<LastStep>,
     told: Told,
     pass: u64,
@@ -108,7 +112,9 @@ impl Reconciler {
             ledger_problem: found.ledger_problem,
             history: found.history,
             memory: Memory { began: now.boottime, ..Memory::default() },
-            intent: None,
+            intent: store.read_intent().ok().flatten(),
+            is_intent_written: false,
+            is_intent_failing: false,
             last_steps: VecDeque::new(),
             told: Told::default(),
             pass: 0,
@@ -323,7 +329,10 @@ impl Reconciler {
                     self.failed_write("desired.yaml", why, now);
                 }
                 Kept::Other(_, Ok(())) => {}
-                Kept::Other(what, Err(why)) => self.failed_write(what, why, now),
+                Kept::Other(what, Err(why)) => {
+                    self.is_intent_failing |= what == INTENT_FILE;
+                    self.failed_write(what, why, now);
+                }
             }
         }
     }
@@ -358,6 +367,10 @@ impl Reconciler {
         }
         self.retry_at = None;
         self.save_overrides();
+        // Other hecate hosts go by it.
+        if std::mem::take(&mut self.is_intent_failing) {
+            self.is_intent_written = false;
+        }
         if self.memory.ledger_pending.is_some() && self.ledger_problem.is_none() {
             let is_asked = self.keeper.ask(Job::Ledger(self.memory.ledger_number, Box::new(self.ledger.clone())));
             tracing::debug!(is_asked, "ledger written again");
@@ -415,17 +428,28 @@ impl Reconciler {
 
     fn write_intent(&mut self, decision: &Decision, now: &Now) {
         let state = decision.status.intent;
-        if self.intent == Some(state) {
+        if self.is_intent_written && self.intent.as_ref().is_some_and(|intent| intent.state == state) {
             return;
         }
-        let record = IntentRecord {
+        let mut record = IntentRecord {
             state,
             since: now.wall,
-            by: self.declared.spec.set_by.clone(),
+            by: match decision.effective.because() {
+                Cause::Spec { set_by, .. } => set_by.clone(),
+                Cause::Override { source, .. } => source.clone(),
+            },
             reason: decision.status.episode.as_ref().map_or_else(String::new, |episode| episode.trigger.clone()),
+            is_clock_synced: now.wall_synced,
         };
-        if self.keeper.ask(Job::Intent(record)) {
-            self.intent = Some(state);
+        // Neither a restart nor a second try dates anything anew: what is old must grow old for others too.
+        if let Some(old) = self.intent.as_ref().filter(|_| !self.is_intent_written)
+            && (old.state, &old.by, &old.reason) == (record.state, &record.by, &record.reason)
+        {
+            record.clone_from(old);
+        }
+        if self.keeper.ask(Job::Intent(record.clone())) {
+            self.intent = Some(record);
+            self.is_intent_written = true;
         }
     }
 

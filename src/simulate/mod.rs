@@ -50,13 +50,13 @@ pub struct Simulation {
     pub last: Option<Decision>,
     /// Whether the state disk takes writes.
     pub disk_works: bool,
-    started_at: Timestamp,
     hecate_was_on: bool,
 }
 
 impl Simulation {
     /// A cluster that has been running for a while, with `running` declared.
-    pub fn new(config: Config, world: World, started_at: Timestamp) -> Self {
+    pub fn new(config: Config, mut world: World, started_at: Timestamp) -> Self {
+        world.around.began = started_at;
         let spec = Spec {
             state: ClusterState::Running,
             reason: "the built-in world".to_owned(),
@@ -74,7 +74,6 @@ impl Simulation {
             story: Story::default(),
             last: None,
             disk_works: true,
-            started_at,
             hecate_was_on: true,
         }
     }
@@ -85,8 +84,8 @@ impl Simulation {
         Now {
             boottime: elapsed,
             boot_id: BootId::new(format!("hecate-boot-{}", self.world.own_boot)),
-            wall: self.started_at + jiff::SignedDuration::try_from(elapsed).unwrap_or(jiff::SignedDuration::ZERO),
-            wall_synced: true,
+            wall: self.world.wall(self.world.around.own_clock),
+            wall_synced: self.world.around.own_clock.is_synced == Some(true),
         }
     }
 

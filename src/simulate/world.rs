@@ -4,12 +4,14 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod around;
 mod power;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::around::Around;
 use crate::config::Config;
 use crate::model::{NodeName, Role, Uid, UpsName};
 use crate::plan::Planned;
@@ -71,6 +73,8 @@ pub struct World {
     pub own_is_on: bool,
     /// Which boot of it this is.
     pub own_boot: u32,
+    /// Clocks, other hecate hosts, odd machines.
+    pub around: Around,
     own_feeds: BTreeSet<UpsName>,
     own_event: Option<OwnEvent>,
     own_was_cut: bool,
@@ -147,7 +151,7 @@ pub struct Pod {
 }
 
 /// A Node object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object {
     /// `spec.unschedulable`.
     pub is_cordoned: bool,
@@ -200,6 +204,7 @@ impl World {
             etcd_snapshots: BTreeMap::new(),
             own_is_on: true,
             own_boot: 1,
+            around: Around::of(config),
             own_feeds: config.own_host.feeds.clone(),
             own_event: None,
             own_was_cut: false,

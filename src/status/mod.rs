@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{Declared, DeclaredHealth, Effective};
 use crate::ledger::Episode;
+pub use crate::model::Intent;
 use crate::model::{NodeName, Now, Role, Unit, UpsName, seconds, seconds_option};
 use crate::plan::Plan;
 use crate::plan::step::{Outcome, Step};
@@ -81,20 +82,6 @@ pub enum Actor {
     },
     /// Nobody: this is one read-only pass.
     Nobody,
-}
-
-/// What other hosts and guards read in `intent.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Intent {
-    /// The cluster runs, or is being kept running.
-    Normal,
-    /// A bring-up is going on.
-    StartupInProgress,
-    /// A descent is going on.
-    ShuttingDown,
-    /// The cluster is down as desired.
-    ShutdownComplete,
 }
 
 /// One node of the diff view.

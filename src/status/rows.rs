@@ -162,7 +162,7 @@ pub fn budget(scene: &Scene<'_>) -> BudgetView {
     BudgetView {
         needs_full: needs.full,
         needs_emergency: needs.emergency,
-        slowest: scene.lessons.slowest().to_vec(),
+        slowest: scene.history.lessons().slowest().to_vec(),
         full: scene.budget.full.time,
         full_samples: scene.budget.full.samples,
         emergency: scene.budget.emergency.time,

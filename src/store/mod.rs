@@ -17,10 +17,14 @@ use std::time::Duration;
 pub use self::declared::{DeclaredFile, SpecSet};
 pub use self::disk::{Disk, DiskFile, RealDisk};
 pub use self::lock::{ActorKind, ActorLock, DESIRED_LOCK_WAIT, HeldBy};
-pub use self::records::{HistoryFile, IntentRecord, LedgerFile};
+pub use self::records::{HistoryFile, LedgerFile};
+pub use crate::model::IntentRecord;
 
-/// Mode of every file in the state directory.
+/// Mode of every file in the state directory but `intent.json`.
 const STATE_MODE: u32 = 0o640;
+
+/// Mode of `intent.json`: other hecate hosts read it over SSH with a login that has no rights here.
+const INTENT_MODE: u32 = 0o644;
 
 /// Mode of the published status: everybody on the host may ask how the cluster is.
 const STATUS_MODE: u32 = 0o644;

@@ -7,17 +7,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Durability, keep_as, replace};
-use super::{STATE_MODE, STATUS_MODE, Store, StoreError};
+use super::{INTENT_MODE, STATE_MODE, STATUS_MODE, Store, StoreError};
 use crate::history::{History, Run, Runs};
 use crate::ledger::Ledger;
-use crate::model::{MachineId, NodeName};
-use crate::status::{Intent, Status};
+use crate::model::{IntentRecord, MachineId, NodeName};
+use crate::status::Status;
 
 /// The ledger holds a few facts a node.
 const LEDGER_LENGTH_MAX: u64 = 4 << 20;
@@ -57,20 +55,6 @@ pub enum HistoryFile {
         /// Why.
         why: String,
     },
-}
-
-/// The content of `intent.json`: what peers and guards read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct IntentRecord {
-    /// What this host is about.
-    pub state: Intent,
-    /// Since when.
-    pub since: Timestamp,
-    /// Who: `hecate@HOST`, or the operator whose wish it is.
-    pub by: String,
-    /// Why.
-    pub reason: String,
 }
 
 impl Store {
@@ -162,7 +146,7 @@ impl Store {
 
     /// Replaces `intent.json`.
     pub fn write_intent(&self, intent: &IntentRecord) -> Result<(), StoreError> {
-        self.write_json(&self.state_dir().join("intent.json"), intent, STATE_MODE, Durability::Durable)
+        self.write_json(&self.state_dir().join("intent.json"), intent, INTENT_MODE, Durability::Durable)
     }
 
     /// Reads the published status; None where nothing was published since the host was booted.

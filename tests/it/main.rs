@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod config;
 mod feeds;
+mod guards;
 mod kubernetes;
 mod probe;
 mod samples;

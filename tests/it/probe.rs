@@ -170,6 +170,31 @@ fn chrony_is_believed_before_the_kernels_flag() {
     assert_eq!(node.probe(["worker", "-", "-", "2"]).host.is_time_synced, Some(true));
 }
 
+#[test]
+fn the_clock_is_read_and_so_is_how_far_chrony_finds_it_off() {
+    let node = Node::new();
+    let probe = node.probe(["worker", "-", "-", "2"]);
+    let (read, _) = probe.clock.unwrap();
+    let age = jiff::Timestamp::now().duration_since(read);
+    assert!((0..60).contains(&age.as_secs()), "{age}");
+    assert_eq!(probe.host.ntp_ahead_seconds, None);
+    for (said, expected) in
+        [("3600.25 seconds fast", 3600), ("3600.25 seconds slow", -3600), ("0.000001 seconds slow", 0)]
+    {
+        node.stub("chronyc", &format!("echo 'System time     : {said} of NTP time'; echo 'Leap status     : Normal'"));
+        let host = node.probe(["worker", "-", "-", "2"]).host;
+        assert_eq!((host.is_time_synced, host.ntp_ahead_seconds), (Some(true), Some(expected)), "{said}");
+    }
+}
+
+#[test]
+fn a_date_that_knows_no_nanoseconds_is_understood() {
+    let node = Node::new();
+    node.stub("date", "echo 1795312800.%N");
+    let (read, fineness) = node.probe(["worker", "-", "-", "2"]).clock.unwrap();
+    assert_eq!((read.as_second(), fineness.as_secs()), (1_795_312_800, 1));
+}
+
 /// A process that ends with its value.
 struct Running(std::process::Child);
 

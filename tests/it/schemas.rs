@@ -8,6 +8,7 @@ use hecate::config::Config;
 use hecate::desired::Declared;
 use hecate::history::Runs;
 use hecate::ledger::Ledger;
+use hecate::model::IntentRecord;
 use hecate::status::Status;
 use schemars::{Schema, schema_for};
 
@@ -16,10 +17,11 @@ fn folder() -> PathBuf {
 }
 
 /// Every file that has a schema.
-fn schemas() -> [(&'static str, Schema); 5] {
+fn schemas() -> [(&'static str, Schema); 6] {
     [
         ("desired.yaml", schema_for!(Declared)),
         ("hecate.yaml", Config::schema()),
+        ("intent.json", schema_for!(IntentRecord)),
         ("ledger.json", schema_for!(Ledger)),
         ("runs.json", schema_for!(Runs)),
         ("status.json", schema_for!(Status)),

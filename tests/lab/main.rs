@@ -14,6 +14,7 @@
 
 #![expect(clippy::print_stderr, reason = "a test program says how far it is")]
 
+mod clocks;
 mod counts;
 mod crash;
 mod cycle;
@@ -50,6 +51,14 @@ const TESTS: &[Test] = &[
     ("lost_node_is_named_and_delays_no_pass", faults::lost_node_is_named_and_delays_no_pass),
     ("frozen_node_is_named_and_delays_no_pass", faults::frozen_node_is_named_and_delays_no_pass),
     ("dead_upsd_is_named_and_delays_no_pass", faults::dead_upsd_is_named_and_delays_no_pass),
+    (
+        "lying_and_unsynced_clocks_hold_a_start_until_they_are_right",
+        clocks::lying_and_unsynced_clocks_hold_a_start_until_they_are_right,
+    ),
+    (
+        "peers_shutdown_holds_a_start_until_it_is_over_or_stale",
+        clocks::peers_shutdown_holds_a_start_until_it_is_over_or_stale,
+    ),
     (
         "drained_off_empties_the_cluster_and_running_fills_it",
         cycle::drained_off_empties_the_cluster_and_running_fills_it,

@@ -5,13 +5,13 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use super::SshError;
-use crate::config::{self, Config, Node};
-use crate::model::NodeName;
+use crate::config::{self, Config, Node, Peer};
+use crate::model::{NodeName, Role};
 
 /// How a node is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +63,53 @@ pub(super) enum HostKeys<'a> {
 pub(super) struct Inventory<'a> {
     pub(super) runtime_dir: &'a Path,
     pub(super) ssh: &'a config::Ssh,
+    /// By the name of the session: nodes under their own, other hecate hosts under [`peer_session`]'s.
     pub(super) nodes: &'a BTreeMap<NodeName, Node>,
 }
 
 impl<'a> Inventory<'a> {
-    pub(super) fn of(config: &'a Config) -> Self {
-        Self { runtime_dir: &config.runtime_dir, ssh: &config.ssh, nodes: &config.nodes }
+    pub(super) fn of(config: &'a Config, hosts: &'a BTreeMap<NodeName, Node>) -> Self {
+        Self { runtime_dir: &config.runtime_dir, ssh: &config.ssh, nodes: hosts }
     }
+}
+
+/// Everybody who is reached over SSH: the nodes, and the other hecate hosts beside them.
+pub(super) fn hosts(config: &Config) -> BTreeMap<NodeName, Node> {
+    let peer = |peer: &Peer| Node {
+        // Neither matters for a way to a host.
+        role: Role::Worker,
+        feeds: BTreeSet::new(),
+        min_supplies: 1,
+        wake: None,
+        power_off: false,
+        host: peer.host.clone(),
+        user: peer.user.clone(),
+        port: peer.port,
+        is_managed: true,
+    };
+    let peers = config.coordination.peer_hosts.iter().map(|one| (peer_session(one), peer(one)));
+    config.nodes.clone().into_iter().chain(peers).collect()
+}
+
+/// The beginning of every peer's session name. No node's name has it: those are DNS names.
+const PEER_PREFIX: &str = "peer_";
+
+/// The name under which a peer's session is kept.
+pub fn peer_session(peer: &Peer) -> NodeName {
+    NodeName::new(format!("{PEER_PREFIX}{}", peer.name.as_str().replace(['@', '%'], "_")))
+}
+
+/// The name under which a host's key is known: a node's is its name; a peer's that of the node which is the same host,
+/// else its address.
+pub(super) fn key_alias<'a>(inventory: &Inventory<'a>, name: &'a NodeName, node: &'a Node) -> &'a str {
+    if !name.as_str().starts_with(PEER_PREFIX) {
+        return name.as_str();
+    }
+    let is_same = |other: &NodeName, one: &Node| {
+        !other.as_str().starts_with(PEER_PREFIX) && (other.as_str() == node.host || one.host == node.host)
+    };
+    let same = inventory.nodes.iter().find(|(other, one)| is_same(other, one));
+    same.map_or(node.host.as_str(), |(other, _)| other.as_str())
 }
 
 /// The keepalive: a peer that answers nothing for three of them is gone, and so is the session.
@@ -87,7 +127,7 @@ fn jump_key_alias<'a>(inventory: &Inventory<'a>, jump: &'a str) -> &'a str {
         .nodes
         .iter()
         .find(|(name, node)| name.as_str() == jump || node.host == jump)
-        .map_or(jump, |(name, _)| name.as_str())
+        .map_or(jump, |(name, node)| key_alias(inventory, name, node))
 }
 
 /// Writes the file for one route. `folder` is where the generated files and ssh's notes on the jump host stand.
@@ -128,7 +168,8 @@ fn push_node(
     text.push_str(&format!("  HostName {}\n", node.host.replace('%', "%%")));
     text.push_str(&format!("  User {}\n  Port {}\n", plain_word(&node.user, "user")?, node.port));
     // The node's identity: its key is looked up under its name, whatever its address; files of the machine do not count.
-    text.push_str(&format!("  HostKeyAlias {name}\n  GlobalKnownHostsFile /dev/null\n"));
+    let alias = key_alias(inventory, name, node).replace('%', "%%");
+    text.push_str(&format!("  HostKeyAlias {alias}\n  GlobalKnownHostsFile /dev/null\n"));
     match keys {
         HostKeys::Accept { node, node_file, .. } if node == name => {
             text.push_str(&format!("  UserKnownHostsFile \"{}\"\n", plain_path(node_file)?));
@@ -250,11 +291,9 @@ fn escape_glob(path: &str) -> String {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests ask ssh itself what it makes of the file")]
 mod tests {
-    use std::collections::BTreeSet;
     use std::path::PathBuf;
 
     use super::*;
-    use crate::model::Role;
 
     fn node(host: &str) -> Node {
         Node {
@@ -413,6 +452,22 @@ mod tests {
             let mut site = site();
             site.ssh.identity_file = Some(PathBuf::from(bad));
             assert!(site.render(Route::Direct, HostKeys::Enrolled).is_err(), "path {bad:?}");
+        }
+    }
+
+    #[test]
+    fn another_hecate_host_has_the_key_of_the_node_that_it_is_or_one_under_its_address() {
+        let mut site = site();
+        for (name, host, alias) in
+            [("tethys@10.0.0.2", "10.0.0.2", "cp-2"), ("tethys@db.example.org", "db.example.org", "db.example.org")]
+        {
+            let peer = Peer { name: name.into(), host: host.to_owned(), user: "tethys".to_owned(), port: 22 };
+            let session = peer_session(&peer);
+            site.nodes.insert(session.clone(), Node { user: peer.user.clone(), port: peer.port, ..node(host) });
+            let direct = site.understood(Route::Direct, HostKeys::Enrolled, session.as_str());
+            assert_eq!((direct["hostname"].as_str(), direct["user"].as_str()), (host, "tethys"));
+            assert_eq!(direct["hostkeyalias"], alias);
+            assert_eq!(direct["stricthostkeychecking"], "true");
         }
     }
 

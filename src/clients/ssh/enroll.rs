@@ -11,7 +11,7 @@ use std::process::Stdio;
 use tokio::io::AsyncReadExt;
 
 use super::classify::{classify, host_key_summary, is_refusal_by_the_node, summary};
-use super::config_text::{HostKeys, Inventory, Route, has_jump, render};
+use super::config_text::{self, HostKeys, Inventory, Route, has_jump, key_alias, render};
 use super::folder::Folder;
 use super::{SshError, known_hosts};
 use crate::config::{Config, Node};
@@ -34,7 +34,8 @@ pub struct Enrolled {
 
 /// Connects to a node whatever its host key is, and stores that key under the node's name.
 pub async fn enroll(config: &Config, node: &NodeName) -> Result<Enrolled, SshError> {
-    let Some((_, entry)) = config.managed().find(|(name, _)| *name == node) else {
+    let hosts = config_text::hosts(config);
+    let Some((session, entry)) = hosts.get_key_value(node).filter(|(_, entry)| entry.is_managed) else {
         return Err(SshError::UnknownNode { node: node.clone() });
     };
     let (folder, leftovers) = Folder::create(&config.runtime_dir)?;
@@ -43,8 +44,10 @@ pub async fn enroll(config: &Config, node: &NodeName) -> Result<Enrolled, SshErr
     let Some(_only_one) = folder.lock_beside("enroll")? else {
         return Err(SshError::Enroll { node: node.clone(), problem: "another enrolment is running".to_owned() });
     };
+    let inventory = Inventory::of(config, &hosts);
     let work = Work {
-        inventory: Inventory::of(config),
+        alias: key_alias(&inventory, session, entry),
+        inventory,
         node,
         node_file: folder.path().join("node-keys"),
         jump_file: folder.path().join("jump-keys"),
@@ -57,6 +60,8 @@ pub async fn enroll(config: &Config, node: &NodeName) -> Result<Enrolled, SshErr
 struct Work<'a> {
     inventory: Inventory<'a>,
     node: &'a NodeName,
+    /// The name under which its key is stored.
+    alias: &'a str,
     node_file: PathBuf,
     jump_file: PathBuf,
     folder: &'a Folder,
@@ -125,14 +130,14 @@ impl Work<'_> {
         let problem = |problem: String| SshError::Enroll { node: self.node.clone(), problem };
         let path = &self.inventory.ssh.known_hosts_file;
         let new = read_if_there(&self.node_file).map_err(|error| problem(format!("ssh left no host key: {error}")))?;
-        let new_keys = known_hosts::keys_of(&new, self.node.as_str());
+        let new_keys = known_hosts::keys_of(&new, self.alias);
         if new_keys.is_empty() {
             // A host certificate vouches for itself through @cert-authority and leaves no key.
             return Err(problem("ssh left no host key".to_owned()));
         }
         let old = read_if_there(path).map_err(|error| problem(format!("{} is unreadable: {error}", path.display())))?;
         let fingerprint = self.fingerprint(&new_keys.join("\n")).await?;
-        let old_keys = known_hosts::keys_of(&old, self.node.as_str()).join("\n");
+        let old_keys = known_hosts::keys_of(&old, self.alias).join("\n");
         let replaced = match old_keys.is_empty() {
             true => None,
             false => Some(self.fingerprint(&old_keys).await?).filter(|old| *old != fingerprint),
@@ -143,7 +148,7 @@ impl Work<'_> {
             Some(name) => Some((name.to_owned(), self.fingerprint(&jump_keys.join("\n")).await?)),
             None => None,
         };
-        let kept = self.forget_hashed(&known_hosts::forget(&old, self.node.as_str())).await?;
+        let kept = self.forget_hashed(&known_hosts::forget(&old, self.alias)).await?;
         let whole = known_hosts::append(&kept, &[new_keys, jump_keys].concat());
         replace_file(path, &whole)
             .map_err(|error| problem(format!("{} cannot be replaced: {error}", path.display())))?;
@@ -157,7 +162,7 @@ impl Work<'_> {
         }
         self.folder.write("known-hosts", text)?;
         let path = self.folder.path().join("known-hosts");
-        self.keygen(&["-R", self.node.as_str(), "-f"], &path).await?;
+        self.keygen(&["-R", self.alias, "-f"], &path).await?;
         read_if_there(&path)
             .map_err(|error| SshError::Enroll { node: self.node.clone(), problem: format!("{path:?}: {error}") })
     }

@@ -7,33 +7,46 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::mistake::Findings;
-use super::super::raw::{RawConfig, RawCoordination, RawCoordinationRole, RawDrift, RawMetrics, RawReconcile};
-use super::super::{Config, Coordination, CoordinationRole, Drift, Reconcile, defaults};
+use super::super::raw::{RawConfig, RawCoordinationRole, RawDrift, RawMetrics, RawReconcile};
+use super::super::{Config, Coordination, CoordinationRole, Drift, Peer, Reconcile, defaults};
 use super::{above_zero, interval, names, seconds, show, within, written};
+use crate::model::PeerName;
 
 /// Reads `coordination`.
-pub(super) fn read(raw: &RawCoordination, found: &mut Findings) -> Coordination {
+pub(super) fn read(config: &RawConfig, found: &mut Findings) -> Coordination {
+    let raw = &config.coordination;
     let role = raw.role.value().map_or(defaults::ROLE, |role| match role {
         RawCoordinationRole::Coordinator => CoordinationRole::Coordinator,
         RawCoordinationRole::Peer => CoordinationRole::Peer,
     });
-    let mut peer_hosts = Vec::new();
+    Coordination {
+        role,
+        allow_startup_on_battery: raw.allow_startup_on_battery.or(defaults::ALLOW_STARTUP_ON_BATTERY),
+        peer_hosts: peer_hosts(config, found),
+        local_shutdown_fallback: raw.local_shutdown_fallback.or(defaults::LOCAL_SHUTDOWN_FALLBACK),
+        startup_guard_max_age: above_zero(&raw.startup_guard_max_age_seconds, defaults::STARTUP_GUARD_MAX_AGE, found),
+    }
+}
+
+fn peer_hosts(config: &RawConfig, found: &mut Findings) -> Vec<Peer> {
+    let mut peers = Vec::new();
     let mut seen = BTreeSet::new();
-    for field in raw.peer_hosts.value().into_iter().flatten() {
+    for field in config.coordination.peer_hosts.value().into_iter().flatten() {
         let Some(text) = field.value() else { continue };
         match names::login_at_host(text) {
-            Ok(host) if seen.insert(host.clone()) => peer_hosts.push(host),
+            Ok(text) if seen.insert(text.clone()) => {
+                let (user, host) = match text.split_once('@') {
+                    Some((user, host)) => (user.to_owned(), host.to_owned()),
+                    None => (config.ssh_user.or(defaults::SSH_USER.to_owned()), text.clone()),
+                };
+                let port = config.ssh_port.or(defaults::SSH_PORT);
+                peers.push(Peer { name: PeerName::new(text), host, user, port });
+            }
             Ok(_) => found.mistake_with(&field.at, format!("{text:?} is listed twice"), "keep one of the two"),
             Err(wrong) => found.add_mistake(&field.at, wrong.problem, wrong.hint),
         }
     }
-    Coordination {
-        role,
-        allow_startup_on_battery: raw.allow_startup_on_battery.or(defaults::ALLOW_STARTUP_ON_BATTERY),
-        peer_hosts,
-        local_shutdown_fallback: raw.local_shutdown_fallback.or(defaults::LOCAL_SHUTDOWN_FALLBACK),
-        startup_guard_max_age: above_zero(&raw.startup_guard_max_age_seconds, defaults::STARTUP_GUARD_MAX_AGE, found),
-    }
+    peers
 }
 
 /// Reads `reconcile`.

@@ -23,6 +23,8 @@ pub(super) fn startup(raw: &RawConfig, found: &mut Findings) -> Startup {
             RawTimeSyncMode::Quorum => TimeSyncMode::Quorum,
         }),
         time_sync_quorum: time_sync_quorum(raw, found),
+        time_sync_max_offset: above_zero(&startup.time_sync_max_offset_seconds, defaults::TIME_SYNC_MAX_OFFSET, found),
+        time_sync_wait: seconds(&startup.time_sync_wait_seconds, defaults::TIME_SYNC_WAIT),
         require_storage_ready: startup.require_storage_ready.or(defaults::GUARD),
         require_post_start_probes: startup.require_post_start_probes.or(defaults::GUARD),
         auto_etcd_restore_on_api_failure: startup.auto_etcd_restore_on_api_failure.or(defaults::GUARD),
@@ -40,14 +42,18 @@ pub(super) fn startup(raw: &RawConfig, found: &mut Findings) -> Startup {
     }
 }
 
-/// More than half of the hosts, the hecate host among them, unless told otherwise.
+/// More than half of the hosts, the hecate host among them, unless told otherwise. Nodes that are not managed show no
+/// clock; a hecate host that is a node too has only one.
 fn time_sync_quorum(raw: &RawConfig, found: &mut Findings) -> u32 {
-    let nodes = raw.nodes.value().map_or(0, Vec::len);
-    let hosts = u32::try_from(nodes).unwrap_or(u32::MAX - 1) + 1;
+    let nodes = raw.nodes.value().map(Vec::as_slice).unwrap_or_default();
+    let managed = |name: &&String| inventory::is_managed(raw, name);
+    let count = nodes.iter().filter_map(|node| node.name.value()).filter(managed).count();
+    let own_is_node = raw.own_host.node.value().is_some_and(|own| inventory::is_managed(raw, own));
+    let hosts = u32::try_from(count).unwrap_or(u32::MAX - 1) + u32::from(!own_is_node);
     let field = &raw.startup.time_sync_quorum;
     let Some(quorum) = field.value().copied() else { return hosts / 2 + 1 };
     if !(1..=hosts).contains(&quorum) {
-        let problem = format!("must be 1 to {hosts} (the nodes and the hecate host), found {quorum}");
+        let problem = format!("must be 1 to {hosts} (the managed nodes and the hecate host), found {quorum}");
         found.mistake(&field.at, problem);
     }
     if raw.startup.time_sync_mode.value() != Some(&RawTimeSyncMode::Quorum) {

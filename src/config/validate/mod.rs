@@ -46,7 +46,7 @@ pub(super) fn config(raw: &RawConfig, found: &mut Findings) -> Config {
         startup: directions::startup(raw, found),
         shutdown: directions::shutdown(&raw.shutdown, found),
         reconcile: coordination::reconcile(&raw.reconcile, found),
-        coordination: coordination::read(&raw.coordination, found),
+        coordination: coordination::read(raw, found),
     };
     policy::across(raw, &config, found);
     coordination::across(raw, &config, found);

@@ -10,7 +10,6 @@ use super::super::raw::RawConfig;
 pub(super) fn refuse(raw: &RawConfig, found: &mut Findings) {
     let startup = &raw.startup;
     let guards = [
-        (&startup.time_sync_mode.at, startup.time_sync_mode.value().is_some()),
         (&startup.require_storage_ready.at, startup.require_storage_ready.or(false)),
         (&startup.require_post_start_probes.at, startup.require_post_start_probes.or(false)),
         (&startup.post_start_probes.at, startup.post_start_probes.value().is_some_and(|probes| !probes.is_empty())),

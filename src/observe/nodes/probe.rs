@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clock;
 use crate::model::{BootId, MachineId, Role};
 use crate::snapshot::{Datastore, EtcdMember, HostReading, UnitState};
 
@@ -18,10 +19,12 @@ const END: &str = "end=hecate-probe-1";
 /// What one look saw. Parts that were not asked for are None.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
-    /// All that was seen; `killall_allowed` is false where it was not asked for.
+    /// All that was seen; `killall_allowed` is false where it was not asked for, and the clock is not compared yet.
     pub host: HostReading,
     /// Whether sudo allows `k3s-killall.sh`, where it was asked for.
     pub killall_allowed: Option<bool>,
+    /// What the host's clock said.
+    pub clock: Option<clock::Read>,
 }
 
 /// Reads a probe's output. Whatever a login shell printed before it does not count.
@@ -54,8 +57,10 @@ pub fn parse(output: &str, role: Role) -> Result<Probe, String> {
             Some("no") => Some(false),
             Some(_) | None => None,
         },
+        ntp_ahead_seconds: fields.one("ntp_ahead").and_then(whole_seconds),
+        clock: None,
     };
-    Ok(Probe { host, killall_allowed })
+    Ok(Probe { host, killall_allowed, clock: fields.one("clock").and_then(clock::parse) })
 }
 
 /// The lines, sorted by what they speak of.
@@ -163,6 +168,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The whole seconds of a decimal number, towards zero.
+fn whole_seconds(text: &str) -> Option<i64> {
+    text.split('.').next()?.parse().ok()
+}
+
 fn machine_id(text: &str) -> Result<MachineId, String> {
     // A host that was never booted properly says `uninitialized`.
     match text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit()) {
@@ -185,6 +195,7 @@ mod tests {
     const CONTROL_PLANE: &str = "\
 Welcome to cp-1, have a lot of fun...
 begin=hecate-probe-1
+clock=1795312800.250000000
 machine_id=0123456789abcdef0123456789abcdef
 boot_id=01234567-89ab-cdef-0123-456789abcdef
 Id=k3s.service
@@ -210,6 +221,7 @@ snapshot=hecate-run-1-cp-1-1763848800 file:///var/lib/rancher/k3s/server/db/snap
 snapshot=hecate-run-2-cp-1-1763848900 file:///var/lib/rancher/k3s/server/db/snapshots/hecate-run-2-cp-1-1763848900 0 2026-11-22T18:01:40Z
 snapshot=on-demand-cp-1-1763848900 file:///x 17 2026-11-22T18:01:40Z
 snapshots=listed
+ntp_ahead=-0.000012345
 time_synced=yes
 end=hecate-probe-1
 ";
@@ -233,9 +245,21 @@ end=hecate-probe-1
             etcd_snapshots: Some(BTreeSet::from(["hecate-run-1-cp-1-1763848800".to_owned()])),
             is_saving_etcd_snapshot: true,
             is_time_synced: Some(true),
+            ntp_ahead_seconds: Some(0),
+            clock: None,
         };
         assert_eq!(probe.host, expected);
         assert_eq!(probe.killall_allowed, Some(true));
+        assert_eq!(probe.clock, clock::parse("1795312800.250000000"));
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_read_is_unknown_and_hides_nothing_else() {
+        for line in ["clock=", "clock=yesterday", "clock=99999999999999999999.0"] {
+            let text = CONTROL_PLANE.replace("clock=1795312800.250000000", line);
+            let probe = parse(&text, Role::ControlPlane).unwrap();
+            assert_eq!(probe.clock, None, "{line}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ etcd() {
 }
 
 echo begin=hecate-probe-1
+# A date without nanoseconds prints its format.
+echo "clock=$(date +%s.%N)"
 echo "machine_id=$(cat /etc/machine-id)"
 echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
 limit systemctl show k3s.service k3s-agent.service hecate-etcd-snapshot.service -p Id,LoadState,ActiveState,SubState
@@ -68,7 +70,10 @@ fi
 # chronyd knows more than the kernel's flag, which timedatectl shows.
 synced=
 if has chronyc; then
-  case $(limit chronyc -n tracking) in
+  tracking=$(limit chronyc -n tracking)
+  printf '%s\n' "$tracking" | sed -n -e 's/^System time *: *\([0-9.]*\) seconds fast of NTP time$/ntp_ahead=\1/p' \
+    -e 's/^System time *: *\([0-9.]*\) seconds slow of NTP time$/ntp_ahead=-\1/p'
+  case $tracking in
     *'Leap status'*'Not synchronised'*) synced=no ;;
     *'Leap status'*) synced=yes ;;
   esac

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Host, World};
+use super::{Host, Object, World};
 use crate::config::Config;
-use crate::model::{BootId, FailureKind, MachineId, NodeName, Reading, Role, Unit, UpsName};
+use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit, UpsName};
 use crate::snapshot::{
     ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState, UpsReading,
     UpsStatus,
@@ -21,6 +21,10 @@ impl World {
             upses: self.upses.keys().map(|name| (name.clone(), self.observe_ups(config, name))).collect(),
             hosts: config.managed().map(|(name, _)| (name.clone(), self.observe_host(name))).collect(),
             api: self.observe_api(config),
+            peers: {
+                let peers = config.coordination.peer_hosts.iter();
+                peers.map(|peer| (peer.name.clone(), self.observe_peer(&peer.name))).collect()
+            },
         }
     }
 
@@ -60,9 +64,9 @@ impl World {
         if host.is_confused {
             return Reading::unknown(FailureKind::Malformed, "says nothing of k3s.service", self.time);
         }
-        let (k3s, k3s_agent) = match host.role.unit() {
-            Unit::K3s => (host.unit, UnitState::NotFound),
-            Unit::K3sAgent => (UnitState::NotFound, host.unit),
+        let (k3s, k3s_agent) = match (host.role.unit(), self.around.other_units.contains(name)) {
+            (Unit::K3s, false) | (Unit::K3sAgent, true) => (host.unit, UnitState::NotFound),
+            (Unit::K3sAgent, false) | (Unit::K3s, true) => (UnitState::NotFound, host.unit),
         };
         let is_server = host.role == Role::ControlPlane;
         let leader = self
@@ -74,7 +78,7 @@ impl World {
         let pods = self.pods.iter().filter(|pod| pod.node.as_ref() == Some(name)).count();
         Reading::known(
             HostReading {
-                machine_id: MachineId::new(format!("machine-{name}")),
+                machine_id: self.machine_id(name),
                 boot_id: BootId::new(format!("{name}-{}", host.boot)),
                 k3s,
                 k3s_agent,
@@ -87,7 +91,9 @@ impl World {
                 }),
                 etcd_snapshots: is_server.then(|| self.etcd_snapshots.get(name).cloned().unwrap_or_default()),
                 is_saving_etcd_snapshot: false,
-                is_time_synced: Some(true),
+                is_time_synced: self.host_clock(name).is_synced,
+                ntp_ahead_seconds: None,
+                clock: Some(self.observe_clock(name)),
             },
             self.time,
         )
@@ -120,7 +126,8 @@ impl World {
                 pods.entry(node.clone()).or_default().push(pod.object.clone());
             }
         }
-        let nodes = config.nodes.keys().filter_map(|name| Some((name.clone(), self.object(name)?))).collect();
+        let names = config.nodes.keys().chain(&self.around.strangers);
+        let nodes = names.filter_map(|name| Some((name.clone(), self.object(name)?))).collect();
         ApiSnapshot {
             servers,
             nodes: Reading::known(Arc::new(nodes), self.time),
@@ -130,13 +137,14 @@ impl World {
     }
 
     fn object(&self, name: &NodeName) -> Option<NodeObject> {
-        let object = self.objects.get(name)?;
+        let stranger = self.around.strangers.contains(name).then(Object::default);
+        let object = self.objects.get(name).or(stranger.as_ref())?;
         Some(NodeObject {
             is_ready: true,
             lease_changed: object.lease_changed,
             lease_renewed: None,
             boot_id: Some(BootId::new(format!("{name}-{}", object.boot))),
-            machine_id: Some(MachineId::new(format!("machine-{name}"))),
+            machine_id: Some(self.machine_id(name)),
             is_cordoned: object.is_cordoned,
             cordoned_by: object.cordoned_by.clone(),
         })

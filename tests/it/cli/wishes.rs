@@ -47,10 +47,11 @@ fn set_desired_leaves_overrides_and_holds_and_names_what_rules() {
 #[test]
 fn wrong_command_lines_exit_2_and_write_nothing() {
     let host = Host::new();
-    let wrong: [(&[&str], &str); 8] = [
+    let wrong: [(&[&str], &str); 9] = [
         (&["set-desired", "runing"], "invalid value 'runing'"),
         (&["set-desired", "running", "--skip-drain"], "belong to a shut-down"),
         (&["set-desired", "off", "--allow-on-battery"], "belong to running"),
+        (&["set-desired", "off", "--skip-time-sync"], "--skip-time-sync belong to running"),
         (&["set-desired", "running", "--force-flux-branch", "main"], "--force-flux-branch is not built yet"),
         (&["startup", "--execute", "--force-flux-branch", "main"], "--force-flux-branch is not built yet"),
         (&["startup", "--execute", "--auto-peer-failover"], "--auto-peer-failover is not built yet"),

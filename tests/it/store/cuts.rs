@@ -136,7 +136,7 @@ fn a_cut_copy_of_a_bad_ledger_leaves_the_ledger_alone() {
 fn a_cut_intent_is_the_old_or_the_new_one() {
     fn intent(state: Intent) -> IntentRecord {
         let (since, by, reason) = (at("18:00:00"), "hecate@titan-db".to_owned(), "maintenance".to_owned());
-        IntentRecord { state, since, by, reason }
+        IntentRecord { state, since, by, reason, is_clock_synced: true }
     }
     let prepare = |store: &Store| store.write_intent(&intent(Intent::Normal)).unwrap();
     let change = |store: &Store| store.write_intent(&intent(Intent::ShuttingDown));
