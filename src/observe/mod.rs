@@ -46,7 +46,12 @@ impl Eyes {
 
     /// All that was seen so far. Never waits.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { upses: self.upses.readings(), hosts: self.hosts.readings(), api: self.api.snapshot() }
+        Snapshot {
+            upses: self.upses.readings(),
+            hosts: self.hosts.readings(),
+            api: self.api.snapshot(),
+            load_cuts: self.upses.load_cuts(),
+        }
     }
 
     /// Looks as often as it may.
@@ -80,7 +85,7 @@ impl Eyes {
                 self.hosts.refresh(node);
                 self.api.refresh();
             }
-            Target::OwnHost => {}
+            Target::OwnHost | Target::Ups(_) => {}
         }
     }
 }

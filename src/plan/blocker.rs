@@ -207,7 +207,9 @@ impl Blocker {
             Blocker::NodeUnreachable { node, .. } => {
                 format!("look at the host, or add {node} to ignore_unavailable_nodes")
             }
-            Blocker::HostOff { node } => format!("switch {node} on"),
+            Blocker::HostOff { node } => {
+                format!("switch {node} on; `wake` in its entry or `cut_load` of its UPS does that the next time")
+            }
             Blocker::UnitNotFound { node, unit } => {
                 format!("install k3s on {node} so that {unit}.service exists, or correct its role")
             }
@@ -496,6 +498,22 @@ pub enum Warning {
         /// Which.
         node: NodeName,
     },
+    /// A host was woken again and again and does not answer.
+    WakeWithoutEffect {
+        /// Which.
+        node: NodeName,
+        /// How often.
+        attempts: u32,
+        /// How the last attempt ended.
+        last: String,
+    },
+    /// A UPS with `cut_load` is not told to cut its load.
+    LoadNotCut {
+        /// Which.
+        ups: UpsName,
+        /// Why.
+        evidence: String,
+    },
 }
 
 impl Warning {
@@ -511,6 +529,8 @@ impl Warning {
             Warning::Skipped { .. } => "skipped",
             Warning::StartedByItself { .. } => "started-by-itself",
             Warning::NotManaged { .. } => "not-managed",
+            Warning::WakeWithoutEffect { .. } => "wake-without-effect",
+            Warning::LoadNotCut { .. } => "load-not-cut",
         }
     }
 }
@@ -527,6 +547,12 @@ impl fmt::Display for Warning {
             Warning::Skipped { what, because } => write!(f, "{what}: {because}"),
             Warning::StartedByItself { node, unit } => write!(f, "{unit} on {node} was started by somebody else"),
             Warning::NotManaged { node } => write!(f, "{node} is watched only, not commanded"),
+            Warning::WakeWithoutEffect { node, attempts, last } => write!(
+                f,
+                "{node} was woken {attempts} times and does not answer (last: {last}); look at the MAC address, at \
+                 wake-on-lan in its firmware (ErP or deep sleep off) and in `ethtool` (Wake-on: g), or at the command"
+            ),
+            Warning::LoadNotCut { ups, evidence } => write!(f, "UPS {ups} does not cut its load: {evidence}"),
         }
     }
 }

@@ -5,10 +5,14 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod wake;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::wake::{is_wanted as is_wake_wanted, wake};
 use super::blocker::{Blocker, WaitReason, Warning};
+use super::load_cut;
 use super::scene::{Draft, Scene};
 use super::step::Step;
 use crate::config::{CoordinationRole, Drift, Node};
@@ -32,16 +36,20 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
         draft.warnings.push(Warning::NotManaged { node: name.clone() });
     }
     power_warnings(scene, draft);
+    load_cut::warn_early(scene, draft);
     let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
     let is_open = !needs_start || guards(scene, draft);
     if !is_open {
         started_by_itself(scene, draft);
     }
+    let may_wake = if needs_start { is_open } else { quiet_guards(scene, draft) };
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
             absent(scene, draft, name, node);
         }
     }
+    wake(scene, draft, may_wake);
+    load_cut::return_power(scene, draft, is_open);
     start(scene, draft, Role::ControlPlane, is_open);
     let is_served = api(scene, draft);
     start(scene, draft, Role::Worker, is_open && is_served);
@@ -54,8 +62,20 @@ fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
     match scene.host_state(name) {
         HostState::Up => scene.unit(name) == Some(UnitState::Stopped),
         HostState::Off => true,
-        HostState::Unreachable | HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
+        HostState::Unreachable => is_wake_wanted(scene, name) && !scene.config.is_ignored(name),
+        HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
     }
+}
+
+/// The guards for what only an ignored node wants: they hold it back as they do everybody, but nobody is told, because it
+/// never holds anything up.
+fn quiet_guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+    let mut quiet = Draft::default();
+    let is_open = !scene.nodes().any(|(name, _)| is_wake_wanted(scene, name)) || guards(scene, &mut quiet);
+    for (name, since) in quiet.waiting_since {
+        draft.waiting_since.entry(name).or_insert(since);
+    }
+    is_open
 }
 
 /// k3s' installer enables its units, so a node that boots starts k3s past every gate here: that is shown.
@@ -185,7 +205,9 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
     // A host that was off for hours gets the whole limit from the beginning of the episode.
     let elapsed = draft.elapsed(scene, &format!("away {name}"));
     let limit = scene.config.startup.node_wait;
-    if state == HostState::Unknown {
+    if let Some((reason, since, limit)) = load_cut::returning(scene, name) {
+        draft.wait(reason, since, Some(limit));
+    } else if state == HostState::Unknown {
         draft.wait(WaitReason::FirstObservation { of: name.to_string() }, elapsed, Some(limit));
     } else if elapsed < limit {
         draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, elapsed, Some(limit));

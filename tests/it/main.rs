@@ -13,3 +13,4 @@ mod serve;
 mod simulation;
 mod store;
 mod tidy;
+mod waking;

@@ -21,6 +21,7 @@ impl World {
             upses: self.upses.keys().map(|name| (name.clone(), self.observe_ups(config, name))).collect(),
             hosts: config.managed().map(|(name, _)| (name.clone(), self.observe_host(name))).collect(),
             api: self.observe_api(config),
+            load_cuts: BTreeMap::new(),
         }
     }
 
