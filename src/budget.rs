@@ -365,6 +365,7 @@ mod tests {
                 },
                 boot_id: None,
                 path: Path::Emergency,
+                by_override: true,
             };
             ledger.powered_off.insert(node.clone(), told);
         }

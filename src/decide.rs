@@ -12,13 +12,13 @@ use crate::config::Config;
 use crate::desired::ups_policy::{self, OverrideChange, Rewritten};
 use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
 use crate::history::{History, Run, RunResult, RunStep};
-use crate::ledger::{Episode, EpisodeKey, Ledger, OwnPowerOff, PeerWord, PoweredOff, Wish};
+use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, PoweredOff, Wish};
 use crate::model::{ClusterState, NodeName, Now, RunId, Stamp, Uid};
 use crate::plan::scene::Scene;
 use crate::plan::step::{Outcome, Step};
-use crate::plan::{self, Marks, Plan, identity};
+use crate::plan::{self, Marks, Plan, identity, load_cut};
 use crate::snapshot::{Snapshot, UnitState};
-use crate::status::{Actor, Status, UpsVerdict, rows};
+use crate::status::{Actor, HostState, Status, UpsVerdict, rows};
 use crate::tracker::Memory;
 
 /// A full load recorded anew must differ by so many percentage points from the one that is known: the ledger is not
@@ -78,7 +78,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     let Rewritten { effective, changes, power } =
         ups_policy::rewrite(config, (declared, health), snapshot, known.ledger, memory, &budget, now);
     let mut ledger = known.ledger.clone();
-    forget_returned(&mut ledger, snapshot);
+    forget_returned(&mut ledger, config, snapshot, now);
     hear_peers(&mut ledger, config, snapshot, now);
     let twins = identity::twins(config, snapshot, &ledger, now);
     let (episode, ended) = episode(declared, &effective, &ledger, now);
@@ -118,11 +118,21 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     }
 }
 
-/// A host that answers in another boot than the one that was told to power off has come back.
-fn forget_returned(ledger: &mut Ledger, snapshot: &Snapshot) {
+/// A host that answers in another boot than the one that was told to power off has come back, and with it the load of its
+/// UPSes.
+fn forget_returned(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, now: &Now) {
+    let mut fed = BTreeSet::new();
     ledger.powered_off.retain(|node, told| {
         let seen = snapshot.hosts.get(node).and_then(|reading| reading.value());
-        seen.is_none_or(|host| told.boot_id.as_ref() == Some(&host.boot_id))
+        let is_kept = seen.is_none_or(|host| told.boot_id.as_ref() == Some(&host.boot_id));
+        if let Some(node) = config.nodes.get(node).filter(|_| !is_kept) {
+            fed.extend(node.feeds.iter());
+        }
+        is_kept
+    });
+    ledger.load_cuts.retain(|ups, mark| {
+        let cut = config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
+        !(fed.contains(ups) && load_cut::is_over(mark, cut, now))
     });
 }
 
@@ -285,7 +295,12 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
     for planned in &plan.start {
         match &planned.step {
             Step::PowerOff { node, boot_id, path, .. } => {
-                let told = PoweredOff { told: scene.now.stamp(), boot_id: boot_id.clone(), path: *path };
+                let told = PoweredOff {
+                    told: scene.now.stamp(),
+                    boot_id: boot_id.clone(),
+                    path: *path,
+                    by_override: scene.effective.is_override(),
+                };
                 ledger.powered_off.entry(node.clone()).or_insert(told);
             }
             Step::PowerOffOwnHost { .. } => {
@@ -297,21 +312,35 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
                     ledger.fulfilled = Some(episode.key.wish.clone());
                 }
             }
+            Step::CutLoad { ups, .. } => {
+                let is_marked = scene.ledger.load_cuts.get(ups).is_some_and(|it| load_cut::is_marked(scene, it, ups));
+                if !is_marked {
+                    let mark = LoadCut { told: scene.now.stamp(), run: episode.run.clone() };
+                    ledger.load_cuts.insert(ups.clone(), mark);
+                }
+            }
             Step::StartUnit { .. }
             | Step::StopUnit { .. }
             | Step::KillContainers { .. }
             | Step::Cordon { .. }
             | Step::Uncordon { .. }
             | Step::Drain { .. }
-            | Step::SaveEtcdSnapshot { .. } => {}
+            | Step::SaveEtcdSnapshot { .. }
+            | Step::Wake { .. } => {}
         }
     }
     if episode.converged.is_some() && !episode.key.is_override {
         ledger.fulfilled = Some(episode.key.wish.clone());
     }
+    if scene.is_descent() && episode.converged.is_none() {
+        let is_up = |name: &&NodeName| scene.host_state(name) == HostState::Up;
+        ledger.was_up.extend(scene.nodes().map(|(name, _)| name).filter(is_up).cloned());
+    }
     learn_machine_ids(ledger, scene);
     if scene.effective.state() == ClusterState::Running && plan.is_converged() {
         learn_full_load(ledger, scene);
+        ledger.was_up.clear();
+        ledger.load_cuts.clear();
     }
     ledger.episode = Some(episode);
 }
@@ -354,6 +383,9 @@ fn status(scene: &Scene<'_>, plan: &Plan, episode: &Episode) -> Status {
         upses: rows::upses(scene),
         plan: plan.clone(),
         budget: rows::budget(scene),
+        past_commit_point: scene.ledger.powered_off.iter().map(|(node, off)| (node.clone(), off.told.wall)).collect(),
+        was_up: scene.ledger.was_up.clone(),
+        load_cuts: scene.ledger.load_cuts.iter().map(|(ups, cut)| (ups.clone(), cut.told.wall)).collect(),
         last_steps: Vec::new(),
         config_problem: None,
         write_problem: None,

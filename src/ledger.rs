@@ -31,6 +31,12 @@ pub struct Ledger {
     pub powered_off: BTreeMap<NodeName, PoweredOff>,
     /// The hecate host's own power-off.
     pub own_power_off: Option<OwnPowerOff>,
+    /// Nodes whose host was up when a descent began, until the next bring-up has converged.
+    #[serde(default)]
+    pub was_up: BTreeSet<NodeName>,
+    /// UPSes that were told to cut their load, until a host that they feed has come back or a bring-up has converged.
+    #[serde(default)]
+    pub load_cuts: BTreeMap<UpsName, LoadCut>,
     /// Machine ids learned while SSH and the API agreed.
     #[serde(default)]
     pub machine_ids: BTreeMap<NodeName, MachineId>,
@@ -56,6 +62,8 @@ impl Default for Ledger {
             on_battery_since: BTreeMap::new(),
             powered_off: BTreeMap::new(),
             own_power_off: None,
+            was_up: BTreeSet::new(),
+            load_cuts: BTreeMap::new(),
             machine_ids: BTreeMap::new(),
             peers: BTreeMap::new(),
             full_load_percent: BTreeMap::new(),
@@ -148,6 +156,9 @@ pub struct PoweredOff {
     pub boot_id: Option<BootId>,
     /// On which path.
     pub path: Path,
+    /// Whether an override asked for it: only then its UPS may be cut to bring it back.
+    #[serde(default)]
+    pub by_override: bool,
 }
 
 /// What another hecate host said last.
@@ -168,6 +179,16 @@ pub struct PeerWord {
 #[serde(rename_all = "camelCase")]
 pub struct OwnPowerOff {
     /// When.
+    pub told: Stamp,
+    /// For which episode.
+    pub run: RunId,
+}
+
+/// A UPS that was told to cut its load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadCut {
+    /// When; another boot of a host that it feeds means that it did.
     pub told: Stamp,
     /// For which episode.
     pub run: RunId,

@@ -29,6 +29,9 @@ pub struct Snapshot {
     /// Each other hecate host.
     #[serde(default)]
     pub peers: BTreeMap<PeerName, Reading<PeerReading>>,
+    /// What each UPS with `cut_load` says of that.
+    #[serde(default)]
+    pub load_cuts: BTreeMap<UpsName, LoadCutReading>,
 }
 
 /// What one look at another hecate host shows.
@@ -39,6 +42,18 @@ pub struct PeerReading {
     pub intent: Option<IntentRecord>,
     /// What its clock says; None where it could not be compared.
     pub clock: Option<HostClock>,
+}
+
+/// What a UPS says of the command that cuts its load. Only for warnings and refusals: it never makes anything happen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadCutReading {
+    /// Whether `LIST CMD` names the command; None while nobody could be asked.
+    pub is_known: Option<bool>,
+    /// `ups.delay.shutdown`.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub delay: Option<Duration>,
 }
 
 /// What upsd says of one UPS (NUT developer guide, "Variable names").

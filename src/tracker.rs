@@ -86,6 +86,8 @@ pub struct Memory {
     pub ledger_pending: Option<Duration>,
     /// The steps of this episode that ended, for its record.
     pub run_steps: Vec<RunStep>,
+    /// When each UPS was sent the command that cuts its load, or may have been; no episode forgets it.
+    pub cuts_sent: BTreeMap<UpsName, Duration>,
     /// When this memory began.
     pub began: Duration,
 }
@@ -193,6 +195,11 @@ fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) 
             outcome: outcome.clone(),
         });
     }
+    if let (Step::CutLoad { ups, .. }, Outcome::Tried | Outcome::DeadlinePassed | Outcome::Cancelled) =
+        (&ended.step, &outcome)
+    {
+        memory.cuts_sent.insert(ups.clone(), now.boottime);
+    }
     if outcome == Outcome::Cancelled {
         return;
     }
@@ -296,7 +303,9 @@ fn decided(memory: &mut Memory, decision: &Decision, now: &Now, commands: &mut V
     let may_go_without = decision.effective.is_on_battery()
         && memory.ledger_pending.is_some_and(|since| now.since(since) >= LEDGER_PATIENCE_ON_BATTERY);
     for planned in &decision.plan.start {
-        let is_durable = memory.ledger_pending.is_none() || !planned.step.relies_on_ledger() || may_go_without;
+        let is_durable = memory.ledger_pending.is_none()
+            || !planned.step.relies_on_ledger()
+            || (may_go_without && !planned.step.never_without_ledger());
         let target = planned.step.target();
         if is_durable && !memory.in_flight.contains_key(&target) {
             memory.in_flight.insert(

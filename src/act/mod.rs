@@ -5,8 +5,10 @@
 
 pub mod etcd;
 pub mod kubernetes;
+pub mod load_cut;
 pub mod nodes;
 pub mod power;
+pub mod wake;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use self::power::OwnHost;
 use crate::clients::ssh::Ssh;
 use crate::config::Config;
-use crate::model::NodeName;
+use crate::model::{NodeName, UpsName};
 use crate::observe::kubernetes::Api;
 use crate::plan::Planned;
 use crate::plan::step::{Outcome, Step};
@@ -60,6 +62,22 @@ impl Hands {
                 power::power_off(&self.ssh, node, machine_id.as_ref(), boot_id.as_ref(), limit).await
             }
             Step::PowerOffOwnHost { path: _ } => self.own_host.power_off().await,
+            Step::Wake { node } => match self.config.nodes.get(node).and_then(|node| node.wake.as_ref()) {
+                Some(method) => wake::wake(method, limit).await,
+                None => Outcome::Refused { evidence: format!("{node} has no wake method") },
+            },
+            Step::CutLoad { ups, feeds_own_host } => self.cut_load(ups, *feeds_own_host, limit).await,
+        }
+    }
+
+    /// Never takes the power from a host that will not power itself off before.
+    async fn cut_load(&self, ups: &UpsName, feeds_own_host: bool, limit: Duration) -> Outcome {
+        if let Some(refusal) = self.own_host.refusal().filter(|_| feeds_own_host) {
+            return Outcome::Refused { evidence: format!("this host would lose its power while it runs: {refusal}") };
+        }
+        match self.config.upses.get(ups) {
+            Some(ups) => load_cut::cut_load(ups, limit).await,
+            None => Outcome::Refused { evidence: format!("no UPS {ups} is configured") },
         }
     }
 

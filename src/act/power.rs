@@ -40,16 +40,26 @@ fn power_off_outcome(node: &NodeName, guarded: Guarded) -> Outcome {
 pub trait OwnHost: Send + Sync + std::fmt::Debug {
     /// Powers it off, unless this process may not.
     fn power_off(&self) -> BoxFuture<'_, Outcome>;
+
+    /// Why that would be refused; None where it would be carried out.
+    fn refusal(&self) -> Option<&'static str>;
 }
 
 /// Refuses always: what everything but the daemon uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UntouchableHost;
 
+impl UntouchableHost {
+    const REFUSAL: &str = "this process never powers off its own host";
+}
+
 impl OwnHost for UntouchableHost {
     fn power_off(&self) -> BoxFuture<'_, Outcome> {
-        let evidence = "this process never powers off its own host".to_owned();
-        Box::pin(async { Outcome::Refused { evidence } })
+        Box::pin(async { Outcome::Refused { evidence: Self::REFUSAL.to_owned() } })
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        Some(Self::REFUSAL)
     }
 }
 
@@ -74,11 +84,6 @@ impl SystemdHost {
         let pid_1 = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
         Self { refusal: refusal(&|name| std::env::var(name).ok(), &pid_1) }
     }
-
-    /// Why a power-off would be refused; None where it would be carried out. For `check` and `status`.
-    pub fn refusal(&self) -> Option<&'static str> {
-        self.refusal
-    }
 }
 
 impl OwnHost for SystemdHost {
@@ -89,6 +94,10 @@ impl OwnHost for SystemdHost {
             }
             hand_over().await
         })
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        self.refusal
     }
 }
 

@@ -1,4 +1,5 @@
-//! The NUT network protocol (RFC 9271), as far as watching a UPS needs it: `USERNAME`, `PASSWORD`, `LOGIN`, `LIST VAR`.
+//! The NUT network protocol (RFC 9271), as far as watching a UPS and cutting its load need it: `USERNAME`, `PASSWORD`,
+//! `LOGIN`, `LIST VAR`, `LIST CMD`, `INSTCMD`, and `TRACKING` where upsd knows it.
 //!
 //! One kept connection. Every call has a deadline, every line and list a limit; a timeout or an answer that breaks the
 //! protocol drops the connection, because nobody can say any more which answer belongs to which question.
@@ -6,7 +7,7 @@
 
 mod code;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,12 @@ pub const LINE_BYTES_MAX: usize = 4096;
 
 /// The most variables taken from one UPS. The richest drivers have some 200.
 pub const VARIABLES_MAX: usize = 1000;
+
+/// The most instant commands taken from one UPS. The richest drivers have some 40.
+pub const COMMANDS_MAX: usize = 500;
+
+/// How often upsd is asked whether a driver has carried a command out.
+const TRACKING_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where upsd listens.
 #[derive(Clone, Debug)]
@@ -141,11 +148,16 @@ impl NutClient {
         let mut client =
             Self { upsd: endpoint.to_string(), wire: Some(Wire { reader: BufReader::new(reader), writer }) };
         if let Some((credentials, ups)) = login {
-            client.expect_ok("USERNAME", &credentials.username, deadline).await?;
-            client.expect_ok("PASSWORD", &credentials.password, deadline).await?;
+            client.authenticate(credentials, deadline).await?;
             client.expect_ok("LOGIN", ups, deadline).await?;
         }
         Ok(client)
+    }
+
+    /// Says who asks, which instant commands need; unlike a login it makes hecate no client of a UPS.
+    async fn authenticate(&mut self, credentials: &Credentials, deadline: Instant) -> Result<(), NutError> {
+        self.expect_ok("USERNAME", &credentials.username, deadline).await?;
+        self.expect_ok("PASSWORD", &credentials.password, deadline).await
     }
 
     /// Whether the connection has been dropped by a failed call.
@@ -158,7 +170,84 @@ impl NutClient {
         let question = format!("LIST VAR {}\n", quote(ups, "UPS name")?);
         self.call("list the variables", Instant::now() + limit, async |wire, upsd| {
             wire.send(upsd, &question).await?;
-            wire.read_list(upsd, ups).await
+            wire.read_variables(upsd, ups).await
+        })
+        .await
+    }
+
+    /// Asks for the instant commands that a UPS' driver knows.
+    pub async fn list_commands(&mut self, ups: &str, limit: Duration) -> Result<BTreeSet<String>, NutError> {
+        let question = format!("LIST CMD {}\n", quote(ups, "UPS name")?);
+        self.call("list the commands", Instant::now() + limit, async |wire, upsd| {
+            wire.send(upsd, &question).await?;
+            wire.read_commands(upsd, ups).await
+        })
+        .await
+    }
+
+    /// Sends an instant command and, where upsd can say so, waits until the driver has carried it out.
+    ///
+    /// # Errors
+    /// [`NutError::Refused`] and [`NutError::CommandFailed`] mean that it was not carried out; after
+    /// [`NutError::is_in_doubt`] nobody knows.
+    pub async fn instant_command(
+        &mut self,
+        credentials: &Credentials,
+        (ups, command): (&str, &str),
+        limit: Duration,
+    ) -> Result<(), NutError> {
+        let deadline = Instant::now() + limit;
+        self.authenticate(credentials, deadline).await?;
+        let question = format!("INSTCMD {} {}\n", quote(ups, "UPS name")?, quote(command, "command")?);
+        // upsd before 2.8 knows no tracking, and answers ERR.
+        match self.ask_words("ask for tracking", "SET TRACKING ON\n", deadline).await {
+            Ok(_) | Err(NutError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let upsd = self.upsd.clone();
+        let answer = match self.ask_words("send the command", &question, deadline).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(doubtful(&upsd, error)),
+        };
+        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["OK", "TRACKING", id] => self.follow(id, command, deadline).await,
+            ["OK", ..] => Ok(()),
+            _ => Err(doubtful(&upsd, protocol(&upsd, "INSTCMD was not answered with OK".to_owned()))),
+        }
+    }
+
+    /// Asks until the driver has carried a command out, or has not.
+    async fn follow(&mut self, id: &str, command: &str, deadline: Instant) -> Result<(), NutError> {
+        let upsd = self.upsd.clone();
+        let question = format!("GET TRACKING {}\n", quote(id, "tracking id")?);
+        loop {
+            let answer = match self.ask_words("follow the command", &question, deadline).await {
+                Ok(answer) => answer.join(" "),
+                // The command itself failed: GET TRACKING answers ERR FAILED and the like.
+                Err(NutError::Refused { code, .. }) => {
+                    let command = command.to_owned();
+                    return Err(NutError::CommandFailed { upsd, command, code });
+                }
+                Err(error) => return Err(doubtful(&upsd, error)),
+            };
+            match answer.as_str() {
+                "SUCCESS" => return Ok(()),
+                "PENDING" => tokio::time::sleep(TRACKING_INTERVAL).await,
+                _ => return Err(doubtful(&upsd, protocol(&upsd, "GET TRACKING was not answered".to_owned()))),
+            }
+        }
+    }
+
+    /// One question of one line, and its answer of one line.
+    async fn ask_words(
+        &mut self,
+        doing: &'static str,
+        question: &str,
+        deadline: Instant,
+    ) -> Result<Vec<String>, NutError> {
+        self.call(doing, deadline, async |wire, upsd| {
+            wire.send(upsd, question).await?;
+            wire.read_words(upsd).await
         })
         .await
     }
@@ -232,26 +321,63 @@ impl Wire {
         Ok(words)
     }
 
-    async fn read_list(&mut self, upsd: &str, ups: &str) -> Result<BTreeMap<String, String>, NutError> {
-        let begin = self.read_words(upsd).await?;
-        if begin != ["BEGIN", "LIST", "VAR", ups] {
-            return Err(protocol(upsd, "the list does not begin with BEGIN LIST VAR".to_owned()));
-        }
+    async fn read_variables(&mut self, upsd: &str, ups: &str) -> Result<BTreeMap<String, String>, NutError> {
         let mut variables = BTreeMap::new();
-        loop {
-            let words = self.read_words(upsd).await?;
-            match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["VAR", of, name, value] if of == ups => {
-                    variables.insert(name.to_owned(), value.to_owned());
-                }
-                ["END", "LIST", "VAR", of] if of == ups => return Ok(variables),
-                _ => return Err(protocol(upsd, "a line of the list is neither VAR nor END LIST".to_owned())),
-            }
+        self.begin_list(upsd, "VAR", ups).await?;
+        while let Some(words) = self.read_item(upsd, "VAR", ups).await? {
+            let [name, value] = words.as_slice() else {
+                return Err(protocol(upsd, "a line of the list is neither VAR nor END LIST".to_owned()));
+            };
+            variables.insert(name.clone(), value.clone());
             if variables.len() > VARIABLES_MAX {
                 return Err(protocol(upsd, format!("the list has more than {VARIABLES_MAX} variables")));
             }
         }
+        Ok(variables)
     }
+
+    async fn read_commands(&mut self, upsd: &str, ups: &str) -> Result<BTreeSet<String>, NutError> {
+        let mut commands = BTreeSet::new();
+        self.begin_list(upsd, "CMD", ups).await?;
+        while let Some(words) = self.read_item(upsd, "CMD", ups).await? {
+            let [name] = words.as_slice() else {
+                return Err(protocol(upsd, "a line of the list is neither CMD nor END LIST".to_owned()));
+            };
+            commands.insert(name.clone());
+            if commands.len() > COMMANDS_MAX {
+                return Err(protocol(upsd, format!("the list has more than {COMMANDS_MAX} commands")));
+            }
+        }
+        Ok(commands)
+    }
+
+    async fn begin_list(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<(), NutError> {
+        let begin = self.read_words(upsd).await?;
+        if begin == ["BEGIN", "LIST", kind, ups] {
+            return Ok(());
+        }
+        Err(protocol(upsd, format!("the list does not begin with BEGIN LIST {kind}")))
+    }
+
+    /// What follows `KIND UPS` on the next line of a list; None at its end.
+    async fn read_item(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<Option<Vec<String>>, NutError> {
+        let words = self.read_words(upsd).await?;
+        if words == ["END", "LIST", kind, ups] {
+            return Ok(None);
+        }
+        match words.as_slice() {
+            [item, of, rest @ ..] if item == kind && of == ups => Ok(Some(rest.to_vec())),
+            _ => Err(protocol(upsd, format!("a line of the list is neither {kind} nor END LIST"))),
+        }
+    }
+}
+
+/// What went wrong after a command was sent: whether the driver has it is not known, unless upsd refused it.
+fn doubtful(upsd: &str, error: NutError) -> NutError {
+    if matches!(error, NutError::Refused { .. }) {
+        return error;
+    }
+    NutError::InDoubt { upsd: upsd.to_owned(), source: Box::new(error) }
 }
 
 fn protocol(upsd: &str, problem: String) -> NutError {
@@ -356,6 +482,24 @@ pub enum NutError {
         /// Host and port.
         upsd: String,
     },
+    /// The driver did not carry an instant command out.
+    #[error("have upsd at {upsd} carry out {command}: its driver answered {code}")]
+    CommandFailed {
+        /// Host and port.
+        upsd: String,
+        /// Which.
+        command: String,
+        /// Its code.
+        code: ErrCode,
+    },
+    /// An instant command was sent, and its answer was not seen.
+    #[error("learn from upsd at {upsd} whether the command arrived")]
+    InDoubt {
+        /// Host and port.
+        upsd: String,
+        /// What went wrong.
+        source: Box<NutError>,
+    },
     /// A control character in what was to be sent. Its text is left out: it may be a password.
     #[error("send {what} to upsd: it contains a control character")]
     Unsendable {
@@ -375,8 +519,14 @@ impl NutError {
             NutError::Deadline { .. } => FailureKind::TimedOut,
             NutError::Refused { code, .. } => code.kind(),
             NutError::Protocol { .. } => FailureKind::Malformed,
-            NutError::Unsendable { .. } => FailureKind::Other,
+            NutError::InDoubt { source, .. } => source.kind(),
+            NutError::CommandFailed { .. } | NutError::Unsendable { .. } => FailureKind::Other,
         }
+    }
+
+    /// Whether an instant command may have been carried out although this went wrong.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, NutError::InDoubt { .. })
     }
 
     /// Whether a fresh connection may help at once: upsd was started anew, or closed a connection that was idle.

@@ -213,6 +213,17 @@ pub struct Ups {
     pub username: Option<String>,
     /// File with the NUT password; never in the configuration itself.
     pub password_file: Option<PathBuf>,
+    /// How it is told to cut its load and to return with the mains; None: never.
+    pub cut_load: Option<CutLoad>,
+}
+
+/// How a UPS is told to cut its load and to return with the mains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutLoad {
+    /// The NUT instant command: `shutdown.return` or `shutdown.reboot.graceful`.
+    pub command: String,
+    /// From the command to the end of its output, as the UPS does it (`ups.delay.shutdown`).
+    pub delay: Duration,
 }
 
 /// When the UPSes' words become an override.

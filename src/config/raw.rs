@@ -161,6 +161,28 @@ section! {
         username: Field<String>,
         /// File that holds the NUT user's password and nothing else.
         password_file: Field<PathBuf>,
+        /// Tell it to cut its load and to return with the mains, so that hosts which boot on AC come back.
+        cut_load: Field<RawCutLoad>,
+    }
+}
+
+section! {
+    /// How a UPS is told to cut its load.
+    RawCutLoad requires [delay_seconds = "write what upsc says of ups.delay.shutdown"] {
+        /// The NUT instant command: shutdown.return or shutdown.reboot.graceful.
+        command: Field<RawCutCommand>,
+        /// From the command to the end of its output: what ups.delay.shutdown is set to.
+        delay_seconds: Field<Seconds>,
+    }
+}
+
+words! {
+    /// The NUT instant commands that cut the load and give it back by themselves.
+    RawCutCommand {
+        /// Off after the delay, on with the mains.
+        ShutdownReturn = "shutdown.return",
+        /// Off after the delay, on again a moment later.
+        ShutdownRebootGraceful = "shutdown.reboot.graceful",
     }
 }
 

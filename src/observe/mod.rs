@@ -55,6 +55,7 @@ impl Eyes {
             hosts: self.hosts.readings(),
             api: self.api.snapshot(),
             peers: self.peers.readings(),
+            load_cuts: self.upses.load_cuts(),
         }
     }
 
@@ -92,7 +93,7 @@ impl Eyes {
                 self.hosts.refresh(node);
                 self.api.refresh();
             }
-            Target::OwnHost => {}
+            Target::OwnHost | Target::Ups(_) => {}
         }
     }
 }

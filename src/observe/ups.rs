@@ -15,7 +15,7 @@ use crate::clients::nut::{Credentials, Endpoint, NutClient, NutError};
 use crate::clock::boottime;
 use crate::config::{Config, Ups};
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
+use crate::snapshot::{LoadCutReading, UpsReading, UpsStatus, UpsWord};
 
 /// The longest pause between two attempts to reach a upsd. Short, because on battery every second counts.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -24,6 +24,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Upses {
     readings: Arc<Mutex<BTreeMap<UpsName, Reading<UpsReading>>>>,
+    load_cuts: Arc<Mutex<BTreeMap<UpsName, LoadCutReading>>>,
     /// Aborted when dropped.
     _tasks: JoinSet<()>,
 }
@@ -38,6 +39,7 @@ impl Upses {
     pub fn watch(upses: &BTreeMap<UpsName, Ups>, poll: Duration, timeout: Duration, wake: &Arc<Notify>) -> Self {
         let not_yet = upses.keys().map(|name| (name.clone(), Reading::not_yet())).collect();
         let readings = Arc::new(Mutex::new(not_yet));
+        let load_cuts = Arc::new(Mutex::new(BTreeMap::new()));
         let mut tasks = JoinSet::new();
         for (name, ups) in upses {
             let watch = Watch {
@@ -47,11 +49,21 @@ impl Upses {
                 timeout,
                 client: None,
                 failures: 0,
+                knows_cut: None,
             };
-            let publish = Publisher { readings: Arc::clone(&readings), wake: Arc::clone(wake) };
+            let publish = Publisher {
+                readings: Arc::clone(&readings),
+                load_cuts: Arc::clone(&load_cuts),
+                wake: Arc::clone(wake),
+            };
             tasks.spawn(watch.run(poll, publish));
         }
-        Self { readings, _tasks: tasks }
+        Self { readings, load_cuts, _tasks: tasks }
+    }
+
+    /// What each UPS with `cut_load` said last of that. Never waits for an answer.
+    pub fn load_cuts(&self) -> BTreeMap<UpsName, LoadCutReading> {
+        self.load_cuts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last reading of every UPS. Never waits for an answer.
@@ -76,10 +88,15 @@ pub fn is_worth_a_pass(before: &Reading<UpsReading>, after: &Reading<UpsReading>
 
 struct Publisher {
     readings: Arc<Mutex<BTreeMap<UpsName, Reading<UpsReading>>>>,
+    load_cuts: Arc<Mutex<BTreeMap<UpsName, LoadCutReading>>>,
     wake: Arc<Notify>,
 }
 
 impl Publisher {
+    fn publish_cut(&self, name: &UpsName, reading: LoadCutReading) {
+        self.load_cuts.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), reading);
+    }
+
     fn publish(&self, name: &UpsName, reading: Reading<UpsReading>) {
         tracing::trace!(ups = %name, ?reading, "ups read");
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,6 +132,8 @@ struct Watch {
     timeout: Duration,
     client: Option<NutClient>,
     failures: u32,
+    /// Whether the UPS knows the command of its `cut_load`; asked anew on each connection, and after a failure.
+    knows_cut: Option<bool>,
 }
 
 impl Watch {
@@ -127,6 +146,16 @@ impl Watch {
             let reading = match self.ask().await {
                 Ok(variables) => {
                     self.failures = 0;
+                    if self.ups.cut_load.is_some() {
+                        self.ask_for_commands().await;
+                        publisher.publish_cut(
+                            &self.name,
+                            LoadCutReading {
+                                is_known: self.knows_cut,
+                                delay: parse_seconds(variables.get("ups.delay.shutdown")),
+                            },
+                        );
+                    }
                     match read(&variables) {
                         Some(value) => Reading::known(value, began),
                         None => {
@@ -173,12 +202,25 @@ impl Watch {
         answer
     }
 
+    /// Learns once a connection whether the UPS knows the command that cuts its load.
+    async fn ask_for_commands(&mut self) {
+        let (None, Some(cut), Some(mut client)) = (self.knows_cut, &self.ups.cut_load, self.client.take()) else {
+            return;
+        };
+        match client.list_commands(&self.ups.nut_name, self.timeout).await {
+            Ok(commands) => self.knows_cut = Some(commands.contains(&cut.command)),
+            Err(error) => tracing::debug!(ups = %self.name, error = %describe(&error), "commands cannot be listed"),
+        }
+        self.client = Some(client).filter(|client| !client.is_dropped());
+    }
+
     async fn connect(&mut self, end: Instant) -> Result<NutClient, NutError> {
         let credentials = self.credentials().await;
         let login = credentials.as_ref().map(|credentials| (credentials, self.ups.nut_name.as_str()));
         let left = end.saturating_duration_since(Instant::now());
         let client = NutClient::connect(&mut self.endpoint, login, left).await?;
         tracing::debug!(ups = %self.name, upsd = %self.endpoint, "connected");
+        self.knows_cut = None;
         Ok(client)
     }
 
@@ -236,6 +278,10 @@ fn read(variables: &BTreeMap<String, String>) -> Option<UpsReading> {
         driver_interval: seconds("driver.parameter.pollfreq").or_else(|| seconds("driver.parameter.pollinterval")),
         model: text("device.model").or_else(|| text("ups.model")).map(|model| model.trim().to_owned()),
     })
+}
+
+fn parse_seconds(text: Option<&String>) -> Option<Duration> {
+    parse_number(text?, SECONDS_MAX).map(Duration::from_secs_f64)
 }
 
 /// A month: no battery lasts longer, and drivers that do not know say 65535 hours or the like.

@@ -258,7 +258,9 @@ impl Blocker {
             Blocker::NodeUnreachable { node, .. } => {
                 format!("look at the host, or add {node} to ignore_unavailable_nodes")
             }
-            Blocker::HostOff { node } => format!("switch {node} on"),
+            Blocker::HostOff { node } => {
+                format!("switch {node} on; `wake` in its entry or `cut_load` of its UPS does that the next time")
+            }
             Blocker::UnitNotFound { node, unit } => {
                 format!("install k3s on {node} so that {unit}.service exists, or correct its role")
             }
@@ -599,6 +601,22 @@ pub enum Warning {
         /// What it said last, with who and why.
         evidence: String,
     },
+    /// A host was woken again and again and does not answer.
+    WakeWithoutEffect {
+        /// Which.
+        node: NodeName,
+        /// How often.
+        attempts: u32,
+        /// How the last attempt ended.
+        last: String,
+    },
+    /// A UPS with `cut_load` is not told to cut its load.
+    LoadNotCut {
+        /// Which.
+        ups: UpsName,
+        /// Why.
+        evidence: String,
+    },
 }
 
 impl Warning {
@@ -618,6 +636,8 @@ impl Warning {
             Warning::NodeNotRegistered { .. } => "node-not-registered",
             Warning::PeerUnreachable { .. } => "peer-unreachable",
             Warning::PeerIntentStale { .. } => "peer-intent-stale",
+            Warning::WakeWithoutEffect { .. } => "wake-without-effect",
+            Warning::LoadNotCut { .. } => "load-not-cut",
         }
     }
 }
@@ -644,6 +664,12 @@ impl fmt::Display for Warning {
             Warning::PeerIntentStale { peer, evidence } => {
                 write!(f, "{peer} {evidence}; that is too long ago to hold a start up")
             }
+            Warning::WakeWithoutEffect { node, attempts, last } => write!(
+                f,
+                "{node} was woken {attempts} times and does not answer (last: {last}); look at the MAC address, at \
+                 wake-on-lan in its firmware (ErP or deep sleep off) and in `ethtool` (Wake-on: g), or at the command"
+            ),
+            Warning::LoadNotCut { ups, evidence } => write!(f, "UPS {ups} does not cut its load: {evidence}"),
         }
     }
 }

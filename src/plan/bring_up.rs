@@ -7,12 +7,15 @@
 
 mod clocks;
 mod peers;
+mod wake;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::wake::{is_wanted as is_wake_wanted, wake};
 use super::blocker::{Blocker, WaitReason, Warning};
 use super::identity::{role_mismatch, same_host_twice};
+use super::load_cut;
 use super::scene::{Draft, Scene};
 use super::step::Step;
 use crate::config::{CoordinationRole, Drift, Node};
@@ -38,13 +41,17 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
     }
     power_warnings(scene, draft);
     peers::warnings(scene, draft);
+    load_cut::warn_early(scene, draft);
     let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
     let is_open = !needs_start || guards(scene, draft);
+    let may_wake = if needs_start { is_open } else { quiet_guards(scene, draft) };
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
             absent(scene, draft, name, node);
         }
     }
+    wake(scene, draft, may_wake);
+    load_cut::return_power(scene, draft, is_open);
     // After the hosts: a clock cannot be in sync before its host is up.
     let may_start = clocks::clocks(scene, draft) && is_open;
     if !may_start {
@@ -62,8 +69,20 @@ fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
     match scene.host_state(name) {
         HostState::Up => scene.unit(name) == Some(UnitState::Stopped),
         HostState::Off => true,
-        HostState::Unreachable | HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
+        HostState::Unreachable => is_wake_wanted(scene, name) && !scene.config.is_ignored(name),
+        HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
     }
+}
+
+/// The guards for what only an ignored node wants: they hold it back as they do everybody, but nobody is told, because it
+/// never holds anything up.
+fn quiet_guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+    let mut quiet = Draft::default();
+    let is_open = !scene.nodes().any(|(name, _)| is_wake_wanted(scene, name)) || guards(scene, &mut quiet);
+    for (name, since) in quiet.waiting_since {
+        draft.waiting_since.entry(name).or_insert(since);
+    }
+    is_open
 }
 
 /// k3s' installer enables its units, so a node that boots starts k3s past every gate here: that is shown.
@@ -212,7 +231,9 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
     // A host that was off for hours gets the whole limit from the beginning of the episode.
     let elapsed = draft.elapsed(scene, &format!("away {name}"));
     let limit = scene.config.startup.node_wait;
-    if state == HostState::Unknown {
+    if let Some((reason, since, limit)) = load_cut::returning(scene, name) {
+        draft.wait(reason, since, Some(limit));
+    } else if state == HostState::Unknown {
         draft.wait(WaitReason::FirstObservation { of: name.to_string() }, elapsed, Some(limit));
     } else if elapsed < limit {
         draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, elapsed, Some(limit));

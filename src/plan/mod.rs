@@ -7,6 +7,7 @@
 pub mod blocker;
 pub mod bring_up;
 pub mod identity;
+pub mod load_cut;
 pub mod safety;
 pub mod scene;
 pub mod shut_down;
@@ -104,6 +105,9 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
     let mut draft = Draft { volumes_detached: scene.episode.volumes_detached, ..Draft::default() };
     draft.warnings.extend(scene.power.warnings.iter().cloned());
     identity::strangers(scene, &mut draft);
+    if load_cut::must_finish(scene, &mut draft) {
+        return choose(scene, draft);
+    }
     match scene.hold(&Held::Cluster) {
         _ if scene.effective.is_partial() => in_part(scene, &mut draft),
         Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
@@ -155,6 +159,8 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
         if let Some(evidence) = want.step.node().and_then(|node| scene.hold(&Held::Node(node))) {
             let node = want.step.node().unwrap_or_else(|| NodeName::from(""));
             draft.blockers.push(Blocker::NodePaused { node, evidence });
+        } else if !is_settled(scene, &want.step) && is_quiet(&want.step) {
+            // The next look is coming, and nobody waits for it.
         } else if !is_settled(scene, &want.step) {
             let of = format!("{target} after the last step");
             draft.wait(WaitReason::FirstObservation { of }, Duration::ZERO, None);
@@ -194,10 +200,10 @@ fn keep_or_cancel(scene: &Scene<'_>, wants: &BTreeMap<Target, Want>, plan: &mut 
         let is_wanted = wants.get(target).is_some_and(|want| want.step.key() == running.step.key());
         let is_replaced = wants.get(target).is_some_and(|want| want.step.key() != running.step.key());
         let gives_way = match running.step {
-            Step::Drain { .. } | Step::SaveEtcdSnapshot { .. } => !is_wanted,
+            Step::Drain { .. } | Step::SaveEtcdSnapshot { .. } | Step::Wake { .. } => !is_wanted,
             Step::StopUnit { .. } | Step::StartUnit { .. } | Step::KillContainers { .. } => is_replaced,
             Step::Cordon { .. } | Step::Uncordon { .. } => is_replaced,
-            Step::PowerOff { .. } | Step::PowerOffOwnHost { .. } => false,
+            Step::PowerOff { .. } | Step::PowerOffOwnHost { .. } | Step::CutLoad { .. } => false,
         };
         if gives_way {
             plan.cancel.push(target.clone());
@@ -215,9 +221,16 @@ fn is_settled(scene: &Scene<'_>, step: &Step) -> bool {
         | Step::StopUnit { node, .. }
         | Step::KillContainers { node, .. }
         | Step::SaveEtcdSnapshot { node, .. }
-        | Step::PowerOff { node, .. } => scene.host_settled(node),
-        Step::PowerOffOwnHost { .. } => true,
+        | Step::PowerOff { node, .. }
+        | Step::Wake { node } => scene.host_settled(node),
+        Step::PowerOffOwnHost { .. } | Step::CutLoad { .. } => true,
     }
+}
+
+/// Waking is retried beside the rule that waits for its host: how long anybody waits, and whether a host that stays away
+/// blocks, is that rule's matter alone.
+fn is_quiet(step: &Step) -> bool {
+    matches!(step, Step::Wake { .. })
 }
 
 /// Whether a step may be tried now, after the attempts that had no effect.
@@ -232,6 +245,9 @@ fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
         Outcome::DeadlinePassed => "its time was up".to_owned(),
         Outcome::Cancelled => "no longer waited for".to_owned(),
     };
+    if is_quiet(step) {
+        return scene.now.since(attempt.ended) >= backoff(scene, step, attempt.count, &attempt.outcome);
+    }
     if attempt.count >= ATTEMPTS_BEFORE_BLOCKER {
         let blocker = Blocker::StepFailing { step: step.to_string(), attempts: attempt.count, last: last.clone() };
         draft.blockers.push(blocker);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BootId, MachineId, NodeName, Path, RunId, Uid, Unit, seconds};
+use crate::model::{BootId, MachineId, NodeName, Path, RunId, Uid, Unit, UpsName, seconds};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,6 +91,18 @@ pub enum Step {
         /// On which path.
         path: Path,
     },
+    /// Switches a host on, by its configured method. A host that is on already does not mind.
+    Wake {
+        /// Which.
+        node: NodeName,
+    },
+    /// Tells a UPS to cut its load after its delay and to return with the mains.
+    CutLoad {
+        /// Which.
+        ups: UpsName,
+        /// Whether it also feeds the host hecate runs on, which must then be able to power itself off.
+        feeds_own_host: bool,
+    },
 }
 
 /// A pod to evict.
@@ -113,6 +125,8 @@ pub enum Target {
     Node(NodeName),
     /// The host hecate runs on.
     OwnHost,
+    /// A UPS.
+    Ups(UpsName),
 }
 
 impl fmt::Display for Target {
@@ -120,6 +134,7 @@ impl fmt::Display for Target {
         match self {
             Target::Node(node) => f.pad(node.as_str()),
             Target::OwnHost => f.pad("this host"),
+            Target::Ups(ups) => f.pad(ups.as_str()),
         }
     }
 }
@@ -146,6 +161,8 @@ impl Step {
             Step::SaveEtcdSnapshot { .. } => "save-etcd-snapshot",
             Step::PowerOff { .. } => "power-off",
             Step::PowerOffOwnHost { .. } => "power-off-own-host",
+            Step::Wake { .. } => "wake",
+            Step::CutLoad { .. } => "cut-load",
         }
     }
 
@@ -164,8 +181,10 @@ impl Step {
             | Step::Uncordon { node }
             | Step::Drain { node, .. }
             | Step::SaveEtcdSnapshot { node, .. }
-            | Step::PowerOff { node, .. } => Target::Node(node.clone()),
+            | Step::PowerOff { node, .. }
+            | Step::Wake { node } => Target::Node(node.clone()),
             Step::PowerOffOwnHost { .. } => Target::OwnHost,
+            Step::CutLoad { ups, .. } => Target::Ups(ups.clone()),
         }
     }
 
@@ -173,7 +192,7 @@ impl Step {
     pub fn node(&self) -> Option<NodeName> {
         match self.target() {
             Target::Node(node) => Some(node),
-            Target::OwnHost => None,
+            Target::OwnHost | Target::Ups(_) => None,
         }
     }
 
@@ -186,8 +205,9 @@ impl Step {
             | Step::Cordon { .. }
             | Step::Uncordon { .. }
             | Step::Drain { .. }
-            | Step::SaveEtcdSnapshot { .. } => Evidence::Observed,
-            Step::PowerOff { .. } | Step::PowerOffOwnHost { .. } => Evidence::AtMostOnce,
+            | Step::SaveEtcdSnapshot { .. }
+            | Step::Wake { .. } => Evidence::Observed,
+            Step::PowerOff { .. } | Step::PowerOffOwnHost { .. } | Step::CutLoad { .. } => Evidence::AtMostOnce,
         }
     }
 
@@ -198,21 +218,33 @@ impl Step {
             | Step::Cordon { .. }
             | Step::SaveEtcdSnapshot { .. }
             | Step::PowerOff { .. }
-            | Step::PowerOffOwnHost { .. } => true,
-            Step::StartUnit { .. } | Step::KillContainers { .. } | Step::Uncordon { .. } | Step::Drain { .. } => false,
+            | Step::PowerOffOwnHost { .. }
+            | Step::CutLoad { .. } => true,
+            Step::StartUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::Wake { .. } => false,
         }
+    }
+
+    /// Whether it never starts without its ledger, not even on battery: done twice it takes the power from a host that
+    /// has just come back.
+    pub fn never_without_ledger(&self) -> bool {
+        matches!(self, Step::CutLoad { .. })
     }
 
     /// Whether it takes something away that is running.
     pub fn is_disruptive(&self) -> bool {
         match self {
-            Step::StartUnit { .. } | Step::Uncordon { .. } | Step::SaveEtcdSnapshot { .. } => false,
+            Step::StartUnit { .. } | Step::Uncordon { .. } | Step::SaveEtcdSnapshot { .. } | Step::Wake { .. } => false,
             Step::StopUnit { .. }
             | Step::KillContainers { .. }
             | Step::Cordon { .. }
             | Step::Drain { .. }
             | Step::PowerOff { .. }
-            | Step::PowerOffOwnHost { .. } => true,
+            | Step::PowerOffOwnHost { .. }
+            | Step::CutLoad { .. } => true,
         }
     }
 }
@@ -232,6 +264,8 @@ impl fmt::Display for Step {
             Step::SaveEtcdSnapshot { node, .. } => write!(f, "save etcd snapshot on {node}"),
             Step::PowerOff { node, .. } => write!(f, "power off {node}"),
             Step::PowerOffOwnHost { .. } => write!(f, "power off this host"),
+            Step::Wake { node } => write!(f, "wake {node}"),
+            Step::CutLoad { ups, .. } => write!(f, "cut the load of UPS {ups} until its mains are there"),
         }
     }
 }

@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use super::Simulation;
+use super::world::Host;
 use crate::model::{ClusterState, Path};
 use crate::plan::step::Step;
 
@@ -35,7 +36,22 @@ pub fn check(simulation: &Simulation) -> Vec<Finding> {
     let is_wished = simulation.declared.spec.state != ClusterState::Running;
     for planned in &decision.plan.start {
         let step = &planned.step;
-        if step.is_disruptive() && !is_wished && is_mains && !decision.effective.is_override() {
+        // What cuts a load is checked by whom it hurts, below; the hecate host goes off before its own is cut.
+        let is_of_a_cut = match step {
+            Step::CutLoad { .. } => true,
+            Step::PowerOffOwnHost { .. } => world.is_own_load_ending(),
+            Step::StartUnit { .. }
+            | Step::StopUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::SaveEtcdSnapshot { .. }
+            | Step::PowerOff { .. }
+            | Step::Wake { .. } => false,
+        };
+        let is_unwished = !is_wished && !decision.effective.is_override() && !is_of_a_cut;
+        if step.is_disruptive() && is_mains && is_unwished {
             broken("nothing is shut down on healthy mains without a wish", step.to_string());
         }
         match step {
@@ -61,7 +77,14 @@ pub fn check(simulation: &Simulation) -> Vec<Finding> {
             | Step::Drain { .. }
             | Step::SaveEtcdSnapshot { .. }
             | Step::PowerOff { .. }
-            | Step::PowerOffOwnHost { .. } => {}
+            | Step::PowerOffOwnHost { .. }
+            | Step::Wake { .. } => {}
+            Step::CutLoad { ups, .. } => {
+                let is_fed = |host: &&Host| host.feeds.contains(ups) && host.is_on;
+                if world.hosts.values().any(|host| is_fed(&host)) {
+                    broken("no load is cut while a host that it feeds is on", step.to_string());
+                }
+            }
         }
     }
     findings

@@ -6,6 +6,7 @@
 
 pub mod around;
 mod power;
+mod switch;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +111,8 @@ pub struct Host {
     pub system_containers: u32,
     /// How often it lost power while it still ran an undrained workload.
     pub hard_cuts: u32,
+    /// How many wake-ups it does not hear; None: all of them.
+    pub deaf_to: Option<u32>,
     unit_until: Option<Duration>,
     event: Option<HostEvent>,
     running_since: Option<Duration>,
@@ -134,6 +137,8 @@ pub struct Battery {
     pub answers: bool,
     /// Words added to its status.
     pub extra_words: Vec<String>,
+    /// How it cuts its load when it is told to; None: it knows no such command.
+    pub cut: Option<switch::Cut>,
 }
 
 /// A pod.
@@ -182,6 +187,7 @@ impl World {
             unit: UnitState::Running,
             system_containers: 3,
             hard_cuts: 0,
+            deaf_to: node.wake.as_ref().map(|_| 0),
             unit_until: None,
             event: None,
             running_since: Some(Duration::ZERO),
@@ -192,13 +198,19 @@ impl World {
             capacity: runtime.as_secs_f64(),
             answers: true,
             extra_words: Vec::new(),
+            cut: None,
         };
+        let cut = |ups: &crate::config::Ups| ups.cut_load.as_ref().map(|cut| switch::Cut::after(cut.delay));
         let object = Object { is_cordoned: false, cordoned_by: None, lease_changed: None, boot: 1 };
         let mut world = Self {
             time: Duration::from_secs(3600),
             pace: Pace::default(),
             hosts: config.nodes.iter().map(|(name, node)| (name.clone(), host(node))).collect(),
-            upses: config.upses.keys().map(|name| (name.clone(), battery.clone())).collect(),
+            upses: config
+                .upses
+                .iter()
+                .map(|(name, ups)| (name.clone(), Battery { cut: cut(ups), ..battery.clone() }))
+                .collect(),
             pods: Vec::new(),
             objects: config.nodes.keys().map(|name| (name.clone(), object.clone())).collect(),
             etcd_snapshots: BTreeMap::new(),
@@ -281,6 +293,14 @@ impl World {
                 }
                 Some(Duration::from_secs(1))
             }
+            Step::Wake { node } => {
+                self.wake(node);
+                Some(Duration::from_secs(1))
+            }
+            Step::CutLoad { ups, .. } => {
+                self.tell_to_cut(ups);
+                Some(Duration::from_secs(1))
+            }
             Step::PowerOffOwnHost { .. } => {
                 if !matches!(self.own_event, Some(OwnEvent::OffAt(_))) {
                     self.own_event = Some(OwnEvent::OffAt(self.time + self.pace.host_stop));
@@ -353,6 +373,7 @@ impl World {
         self.time += by;
         let mut told = Vec::new();
         self.move_power(by, &mut told);
+        self.move_cuts(&mut told);
         self.move_own_host(&mut told);
         self.move_hosts(&mut told);
         self.move_pods();
@@ -540,7 +561,12 @@ impl World {
             | Step::KillContainers { .. }
             | Step::SaveEtcdSnapshot { .. }
             | Step::PowerOff { .. } => true,
-            Step::Cordon { .. } | Step::Uncordon { .. } | Step::Drain { .. } | Step::PowerOffOwnHost { .. } => false,
+            Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::PowerOffOwnHost { .. }
+            | Step::Wake { .. }
+            | Step::CutLoad { .. } => false,
         }
     }
 
@@ -571,7 +597,9 @@ impl World {
             | Step::StopUnit { .. }
             | Step::Drain { .. }
             | Step::PowerOff { .. }
-            | Step::PowerOffOwnHost { .. } => {}
+            | Step::PowerOffOwnHost { .. }
+            | Step::Wake { .. }
+            | Step::CutLoad { .. } => {}
         }
     }
 }

@@ -9,7 +9,7 @@ pub mod render;
 pub mod rows;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -59,6 +59,16 @@ pub struct Status {
     /// Mistakes of a configuration that could not be taken over; the last good one rules.
     #[serde(default)]
     pub config_problem: Option<String>,
+    /// Nodes that were told to power off and have not come back: past their commit point, with when they were told. What
+    /// mains that return undo is done for all others.
+    #[serde(default)]
+    pub past_commit_point: BTreeMap<NodeName, Timestamp>,
+    /// Nodes whose host was up when a descent began, until the next bring-up has converged.
+    #[serde(default)]
+    pub was_up: BTreeSet<NodeName>,
+    /// UPSes that were told to cut their load, with when.
+    #[serde(default)]
+    pub load_cuts: BTreeMap<UpsName, Timestamp>,
     /// Files that could not be written.
     #[serde(default)]
     pub write_problem: Option<String>,

@@ -177,11 +177,33 @@ fn facts(status: &Status, view: View) -> Vec<(&'static str, String)> {
         let ended = ended.unwrap_or(phase);
         facts.push(("episode", format!("{}, since {began}{ended}: {}", episode.run, episode.trigger)));
     }
+    facts.extend(power(status));
     facts.extend(status.declared.holds.iter().map(|one| ("hold", hold(one))));
     facts.push(("acts", actor(status, view.age)));
     facts.push(("budget", budget(status)));
     let problems = [("config", &status.config_problem), ("disk", &status.write_problem)];
     facts.extend(problems.into_iter().filter_map(|(label, problem)| Some((label, problem.clone()?))));
+    facts
+}
+
+/// What was done to the power of hosts, and what that means for mains that return.
+fn power(status: &Status) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if !status.past_commit_point.is_empty() {
+        let told = status.past_commit_point.iter().map(|(node, at)| format!("{node} at {}", at.strftime("%H:%M:%SZ")));
+        let told = told.collect::<Vec<_>>().join(", ");
+        facts.push(("committed", format!("told to power off, past the commit point, not undone: {told}")));
+    }
+    for (ups, at) in &status.load_cuts {
+        facts.push((
+            "cut",
+            format!("UPS {ups} was told at {} to cut its load and to return with the mains", moment(*at)),
+        ));
+    }
+    if !status.was_up.is_empty() {
+        let names = status.was_up.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+        facts.push(("was up", format!("{names}, when the descent began")));
+    }
     facts
 }
 

@@ -12,6 +12,7 @@ use crate::model::{ClusterState, NodeName, Unit, UpsName};
 use crate::plan::Plan;
 use crate::plan::safety::owes_drain;
 use crate::plan::scene::Scene;
+use crate::plan::step::Step;
 use crate::snapshot::{NodeObject, UnitState};
 
 /// One row a node of the inventory.
@@ -175,7 +176,7 @@ pub fn budget(scene: &Scene<'_>) -> BudgetView {
 /// What other hosts and guards read.
 pub fn intent(scene: &Scene<'_>, plan: &Plan) -> Intent {
     let is_over = scene.episode.converged.is_some() || plan.is_converged();
-    let goes_off = plan.start.iter().any(|planned| planned.step.node().is_none());
+    let goes_off = plan.start.iter().any(|planned| matches!(planned.step, Step::PowerOffOwnHost { .. }));
     match (scene.effective.state(), is_over) {
         (ClusterState::Running, true) => Intent::Normal,
         (ClusterState::Running, false) => Intent::StartupInProgress,

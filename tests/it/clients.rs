@@ -251,7 +251,14 @@ async fn a_login_quotes_its_password_and_never_repeats_it() {
 }
 
 fn ups(port: u16) -> Ups {
-    Ups { nut_name: "ups".to_owned(), host: "127.0.0.1".to_owned(), port, username: None, password_file: None }
+    Ups {
+        nut_name: "ups".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port,
+        username: None,
+        password_file: None,
+        cut_load: None,
+    }
 }
 
 struct Watched {
@@ -332,4 +339,68 @@ async fn an_answer_without_a_status_is_unknown_and_not_empty() {
     let upsd = FakeUpsd::start(vec![answer(list(&[("battery.charge", "100")])); 1000]).await;
     let watched = Watched::start(&[("u", upsd.port)]);
     watched.until("u", |reading| reading.failure().is_some_and(|why| why.kind == FailureKind::Malformed)).await;
+}
+
+fn commands(names: &[&str]) -> String {
+    let lines: String = names.iter().map(|name| format!("CMD ups {name}\n")).collect();
+    format!("BEGIN LIST CMD ups\n{lines}END LIST CMD ups\n")
+}
+
+#[tokio::test]
+async fn the_commands_of_a_ups_are_listed_and_a_broken_list_is_none() {
+    let upsd =
+        FakeUpsd::start(vec![answer(commands(&["shutdown.return", "load.off"])), answer(commands(&["a b"]))]).await;
+    let mut client = upsd.client().await;
+    let known = client.list_commands("ups", LIMIT).await.unwrap();
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), ["load.off", "shutdown.return"]);
+    let error = client.list_commands("ups", LIMIT).await.unwrap_err();
+    assert!(matches!(error, NutError::Protocol { .. }), "{error}");
+    assert_eq!(upsd.heard(), [r#"LIST CMD "ups""#; 2]);
+}
+
+/// Sends an instant command to a upsd that takes the password and then answers like this.
+async fn command(turns: Vec<Turn>) -> (Result<(), NutError>, Vec<String>) {
+    let all = [answer("OK\n"), answer("OK\n")].into_iter().chain(turns).collect();
+    let upsd = FakeUpsd::start(all).await;
+    let mut client = upsd.client().await;
+    let credentials = Credentials::new("hecate", "s3cret\n");
+    let sent = client.instant_command(&credentials, ("ups", "shutdown.return"), SHORT * 10).await;
+    (sent, upsd.heard())
+}
+
+#[tokio::test]
+async fn an_instant_command_is_followed_to_its_end_where_upsd_can() {
+    let tracked = vec![answer("OK\n"), answer("OK TRACKING 7\n"), answer("PENDING\n"), answer("SUCCESS\n")];
+    let (sent, heard) = command(tracked).await;
+    sent.unwrap();
+    assert_eq!(heard[3], r#"INSTCMD "ups" "shutdown.return""#);
+    assert_eq!(heard[4..], [r#"GET TRACKING "7""#; 2]);
+    assert!(!heard.iter().any(|line| line.starts_with("LOGIN")), "hecate becomes no client of the UPS");
+    let (sent, _) = command(vec![answer("ERR UNKNOWN-COMMAND\n"), answer("OK\n")]).await;
+    sent.unwrap();
+}
+
+#[tokio::test]
+async fn an_instant_command_that_was_refused_is_told_from_one_that_nobody_knows_of() {
+    let refused = [
+        vec![answer("OK\n"), answer("ERR CMD-NOT-SUPPORTED\n")],
+        vec![answer("OK\n"), answer("OK TRACKING 7\n"), answer("ERR FAILED\n")],
+    ];
+    for turns in refused {
+        let error = command(turns).await.0.unwrap_err();
+        assert!(!error.is_in_doubt(), "{error}");
+    }
+    let lost = [
+        vec![answer("OK\n"), Turn::Silence],
+        vec![answer("OK\n"), Turn::HalfClose],
+        vec![answer("OK\n"), answer("nonsense\n")],
+        vec![answer("OK\n"), answer("OK TRACKING 7\n"), Turn::Silence],
+    ];
+    for turns in lost {
+        let error = command(turns).await.0.unwrap_err();
+        assert!(error.is_in_doubt(), "{error}");
+        assert!(!format!("{error:?}").contains("s3cret"));
+    }
+    // Before the command is sent nothing is in doubt.
+    assert!(!command(vec![Turn::Silence]).await.0.unwrap_err().is_in_doubt());
 }

@@ -15,3 +15,4 @@ mod serve;
 mod simulation;
 mod store;
 mod tidy;
+mod waking;

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::super::mistake::{At, Findings, did_you_mean};
-use super::super::raw::{RawConfig, RawNode, RawRole, RawUps, RawWake, RawWakeMethod};
+use super::super::raw::{RawConfig, RawCutCommand, RawCutLoad, RawNode, RawRole, RawUps, RawWake, RawWakeMethod};
 use super::super::read::Field;
 use super::super::tree::quoted;
-use super::super::{Node, OwnHost, Ssh, Ups, Wake, defaults};
+use super::super::{CutLoad, Node, OwnHost, Ssh, Ups, Wake, defaults};
 use super::{above_zero, names, within};
 use crate::model::{NodeName, Role, UpsName};
 
@@ -56,6 +56,7 @@ pub(super) fn read(raw: &RawConfig, found: &mut Findings) -> Inventory {
     references(raw, found);
     control_planes(raw, &inventory, found);
     feeds_of_all(raw, &inventory, found);
+    cuts(raw, &inventory, found);
     inventory
 }
 
@@ -266,10 +267,53 @@ fn ups(raw: &RawUps, found: &mut Findings) -> Option<Ups> {
             port: target.port,
             username: username.cloned(),
             password_file: password_file.cloned(),
+            cut_load: raw.cut_load.value().and_then(|cut| cut_load(cut, raw, found)),
         }),
         Err(wrong) => {
             found.add_mistake(&raw.target.at, wrong.problem, wrong.hint);
             None
+        }
+    }
+}
+
+fn cut_load(raw: &RawCutLoad, ups: &RawUps, found: &mut Findings) -> Option<CutLoad> {
+    if ups.username.value().is_none() && ups.password_file.value().is_none() {
+        let hint = "give username and password_file of a user with instcmds in upsd.users";
+        found.mistake_with(&ups.cut_load.at, "needs a NUT user", hint);
+    }
+    let command = match raw.command.value() {
+        Some(RawCutCommand::ShutdownReturn) | None => "shutdown.return",
+        Some(RawCutCommand::ShutdownRebootGraceful) => "shutdown.reboot.graceful",
+    };
+    raw.delay_seconds.value()?;
+    let delay = above_zero(&raw.delay_seconds, std::time::Duration::ZERO, found);
+    Some(CutLoad { command: command.to_owned(), delay })
+}
+
+/// A load is cut only where nobody can be hurt by it: what can be seen here is refused here.
+fn cuts(raw: &RawConfig, inventory: &Inventory, found: &mut Findings) {
+    let own = &inventory.own_host;
+    for raw_ups in raw.upses.value().into_iter().flatten() {
+        let Some(name) = raw_ups.name.value().map(UpsName::new) else { continue };
+        let Some(cut) = inventory.upses.get(&name).and_then(|ups| ups.cut_load.as_ref()) else { continue };
+        let Some(raw_cut) = raw_ups.cut_load.value() else { continue };
+        for (node, one) in inventory.nodes.iter().filter(|(node, _)| Some(*node) != own.node.as_ref()) {
+            if one.feeds.contains(&name) && !(one.power_off && one.is_managed) {
+                let problem = format!("\"{name}\" also feeds \"{node}\", which hecate never powers off");
+                found.mistake_with(&raw_ups.cut_load.at, problem, "its load would never be cut; remove cut_load");
+            }
+        }
+        if !own.feeds.contains(&name) {
+            continue;
+        }
+        if !own.power_off {
+            let problem = format!("\"{name}\" also feeds the hecate host, which is never powered off");
+            found.mistake_with(&raw_ups.cut_load.at, problem, "remove cut_load, or set own_host.power_off: true");
+        } else if cut.delay <= own.power_off_time {
+            let (delay, needed) = (super::show(cut.delay), super::show(own.power_off_time));
+            let problem = format!("{delay} is not more than own_host.power_off_seconds ({needed})");
+            let hint = "the hecate host would lose its power while it shuts down; raise ups.delay.shutdown and this";
+            found.mistake_with(&raw_cut.delay_seconds.at, problem, hint);
         }
     }
 }

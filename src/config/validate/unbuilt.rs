@@ -6,7 +6,7 @@
 use super::super::mistake::Findings;
 use super::super::raw::RawConfig;
 
-/// Refuses what is asked for and not built; warns of what is only a convenience.
+/// Refuses what is asked for and not built.
 pub(super) fn refuse(raw: &RawConfig, found: &mut Findings) {
     let startup = &raw.startup;
     let guards = [
@@ -23,9 +23,5 @@ pub(super) fn refuse(raw: &RawConfig, found: &mut Findings) {
     ];
     for (at, _) in guards.into_iter().filter(|(_, is_asked_for)| *is_asked_for) {
         found.mistake_with(at, "is not built yet in this version", "remove it (the guard would not be kept)");
-    }
-    for node in raw.nodes.value().into_iter().flatten().filter(|node| node.wake.value().is_some()) {
-        let hint = "until then this host must be switched on by hand or by its own \"power on after AC loss\" setting";
-        found.warning(&node.wake.at, "waking is not built yet in this version", hint);
     }
 }

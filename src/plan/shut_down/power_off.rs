@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::ledger::Phase;
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::{WaitReason, Warning};
+use crate::plan::load_cut;
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::Step;
 use crate::snapshot::UnitState;
@@ -63,14 +64,16 @@ pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSe
             all_off &= is_off;
         }
     }
-    if !scene.config.own_host.power_off {
-        return;
-    }
     let own_is_stopped = own.is_none_or(|own| {
         given_up.contains(own) || matches!(scene.unit(own), Some(UnitState::Stopped | UnitState::NotFound))
     });
+    let is_last = all_off && own_is_stopped && has_begun;
+    let may_go = load_cut::at_the_end(scene, draft, is_last);
+    if !scene.config.own_host.power_off {
+        return;
+    }
     let step = Step::PowerOffOwnHost { path: scene.step_path(draft) };
-    if all_off && own_is_stopped && has_begun {
+    if is_last && may_go {
         draft.phases.insert(Phase::PowerOff);
         draft.want(step, POWER_OFF_LIMIT, "the host that watches goes last");
     } else {

@@ -25,6 +25,7 @@ impl World {
                 let peers = config.coordination.peer_hosts.iter();
                 peers.map(|peer| (peer.name.clone(), self.observe_peer(&peer.name))).collect()
             },
+            load_cuts: BTreeMap::new(),
         }
     }
 

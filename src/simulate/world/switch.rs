@@ -1,0 +1,99 @@
+//! Hosts that are woken, and UPSes that cut their load and return with the mains.
+//!
+//! Pure.
+
+use std::time::Duration;
+
+use super::{HostEvent, OwnEvent, World};
+use crate::model::{NodeName, UpsName};
+use crate::snapshot::UnitState;
+
+/// How a UPS cuts its load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// From the command to the end of its output.
+    pub delay: Duration,
+    /// How often it was told.
+    pub told: u32,
+    due: Option<Duration>,
+    is_off: bool,
+}
+
+impl Cut {
+    /// A UPS that was not told yet.
+    pub fn after(delay: Duration) -> Self {
+        Self { delay, told: 0, due: None, is_off: false }
+    }
+}
+
+impl World {
+    /// A magic packet, or a management controller's order. A host that is on, or boots already, does not mind.
+    pub(super) fn wake(&mut self, node: &NodeName) {
+        let boot_at = self.time + self.pace.host_boot;
+        let Some(host) = self.hosts.get_mut(node).filter(|host| !host.is_on && host.event.is_none()) else { return };
+        match &mut host.deaf_to {
+            None => {}
+            Some(0) => host.event = Some(HostEvent::OnAt(boot_at)),
+            Some(more) => *more -= 1,
+        }
+    }
+
+    /// The instant command: its delay begins, or begins anew.
+    pub(super) fn tell_to_cut(&mut self, ups: &UpsName) {
+        let time = self.time;
+        if let Some(cut) = self.upses.get_mut(ups).and_then(|battery| battery.cut.as_mut()) {
+            cut.told += 1;
+            cut.due = Some(time + cut.delay);
+        }
+    }
+
+    /// Output ends when the delay does, and returns with the mains: hosts then boot, as their firmware is set to.
+    pub(super) fn move_cuts(&mut self, told: &mut Vec<String>) {
+        let names: Vec<UpsName> = self.upses.keys().cloned().collect();
+        for name in names {
+            let time = self.time;
+            let Some(battery) = self.upses.get_mut(&name) else { continue };
+            let mains = battery.mains;
+            let Some(cut) = battery.cut.as_mut() else { continue };
+            if cut.due.is_some_and(|due| time >= due) {
+                (cut.due, cut.is_off) = (None, true);
+                told.push(format!("{name} cuts its load"));
+                self.lose_output(&name, told);
+            } else if cut.is_off && mains {
+                cut.is_off = false;
+                told.push(format!("{name} gives its load back"));
+                self.mains_back(&name);
+            }
+        }
+    }
+
+    fn lose_output(&mut self, ups: &UpsName, told: &mut Vec<String>) {
+        for (name, host) in &mut self.hosts {
+            if !host.feeds.contains(ups) || host.feeds.len() > 1 {
+                continue;
+            }
+            if host.is_on {
+                host.hard_cuts += u32::from(host.unit != UnitState::Stopped);
+                told.push(format!("{name} loses power"));
+            }
+            host.switch_off();
+        }
+        if self.own_feeds.contains(ups) && self.own_feeds.len() == 1 && self.own_is_on {
+            self.own_is_on = false;
+            self.own_was_cut = true;
+            self.own_event = None::<OwnEvent>;
+            self.doing.clear();
+            told.push("the hecate host loses power".to_owned());
+        }
+    }
+
+    /// Whether a UPS that feeds the hecate host counts down to the end of its output.
+    pub fn is_own_load_ending(&self) -> bool {
+        self.own_feeds.iter().filter_map(|ups| self.upses.get(ups)?.cut.as_ref()).any(|cut| cut.due.is_some())
+    }
+
+    /// Whether the hecate host ever lost its power while it ran.
+    pub fn own_was_cut(&self) -> bool {
+        self.own_was_cut
+    }
+}
