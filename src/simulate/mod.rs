@@ -20,7 +20,7 @@ use self::world::World;
 use crate::config::Config;
 use crate::decide::{Decision, Known, decide};
 use crate::desired::ups_policy::apply;
-use crate::desired::{Declared, DeclaredHealth, Spec};
+use crate::desired::{Declared, DeclaredHealth, Override, Spec};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::{BootId, ClusterState, Now};
@@ -38,9 +38,9 @@ pub struct Simulation {
     pub world: World,
     /// `desired.yaml`.
     pub declared: Declared,
-    /// `ledger.json`.
+    /// The ledger as hecate has it; what of it a restart finds depends on the disk.
     pub ledger: Ledger,
-    /// `runs.json`.
+    /// Past runs, likewise.
     pub history: History,
     /// What hecate remembers since it started.
     pub memory: Memory,
@@ -50,7 +50,18 @@ pub struct Simulation {
     pub last: Option<Decision>,
     /// Whether the state disk takes writes.
     pub disk_works: bool,
+    disk: Disk,
+    /// The number of a ledger that the disk did not take yet.
+    unwritten: Option<u64>,
     hecate_was_on: bool,
+}
+
+/// What stands on the state disk: all that hecate knows after a restart.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    ledger: Ledger,
+    overrides: Vec<Override>,
+    history: History,
 }
 
 impl Simulation {
@@ -74,6 +85,8 @@ impl Simulation {
             story: Story::default(),
             last: None,
             disk_works: true,
+            disk: Disk::default(),
+            unwritten: None,
             hecate_was_on: true,
         }
     }
@@ -91,7 +104,7 @@ impl Simulation {
 
     /// Lets hecate forget everything it does not keep on disk, as kill -9 and a restart do.
     pub fn restart_hecate(&mut self) {
-        self.memory = Memory { began: self.world.time, ..Memory::default() };
+        self.begin_anew();
         self.world.forget_waiters();
         self.story.tell(self.world.time, StoryKind::World, "hecate was killed and started again".to_owned());
     }
@@ -107,9 +120,38 @@ impl Simulation {
         }
         if !self.hecate_was_on {
             self.hecate_was_on = true;
-            self.memory = Memory { began: self.world.time, ..Memory::default() };
+            self.begin_anew();
         }
         self.pass();
+    }
+
+    /// hecate starts: it knows what the disk holds, and the wish that a person wrote there.
+    fn begin_anew(&mut self) {
+        self.write(&self.now());
+        self.memory = Memory { began: self.world.time, ..Memory::default() };
+        self.ledger = self.disk.ledger.clone();
+        self.declared.overrides.clone_from(&self.disk.overrides);
+        self.history = self.disk.history.clone();
+        self.unwritten = None;
+    }
+
+    /// Brings to disk what it takes; failed writes are tried again at every pass, as the daemon does.
+    fn write(&mut self, now: &Now) {
+        if !self.disk_works {
+            return;
+        }
+        if self.disk.ledger != self.ledger {
+            self.disk.ledger = self.ledger.clone();
+        }
+        if self.disk.overrides != self.declared.overrides {
+            self.disk.overrides.clone_from(&self.declared.overrides);
+        }
+        if self.disk.history.runs().len() != self.history.runs().len() {
+            self.disk.history = self.history.clone();
+        }
+        if let Some(number) = self.unwritten.take() {
+            self.feed(Event::LedgerPersisted(number), now);
+        }
     }
 
     /// Plays until a condition holds or the limit has passed; says whether it held.
@@ -132,6 +174,7 @@ impl Simulation {
     /// One pass, as the loop makes it.
     fn pass(&mut self) {
         let now = self.now();
+        self.write(&now);
         for (target, outcome) in self.world.take_ended() {
             self.story.ended(now.boottime, &target, &outcome);
             self.feed(Event::Ended { target, outcome }, &now);
@@ -167,14 +210,14 @@ impl Simulation {
         for command in commands {
             self.carry_out(command, &now);
         }
+        self.write(&now);
     }
 
     fn carry_out(&mut self, command: Command, now: &Now) {
         match command {
             Command::PersistLedger { number, .. } => {
-                if self.disk_works {
-                    self.feed(Event::LedgerPersisted(number), now);
-                }
+                self.unwritten = Some(number);
+                self.write(now);
             }
             Command::ChangeOverrides(changes) => {
                 for change in changes {

@@ -325,6 +325,27 @@ fn a_full_disk_delays_no_shutdown_on_battery() {
 }
 
 #[test]
+fn what_never_reached_the_disk_is_not_needed_after_a_kill() {
+    for tick in (0..60).step_by(4) {
+        let mut simulation = converged(|_| {});
+        simulation.disk_works = false;
+        cut_mains(&mut simulation);
+        assert!(simulation.run_until(20 * MINUTE, |it| !it.declared.overrides.is_empty()));
+        simulation.run_until(Duration::from_secs(tick), |it| !it.world.own_is_on);
+        if simulation.world.own_is_on {
+            simulation.restart_hecate();
+            assert!(simulation.declared.overrides.is_empty(), "a full disk keeps no override");
+            assert!(simulation.ledger.powered_off.is_empty(), "nor a ledger");
+        }
+        while simulation.world.own_is_on {
+            simulation.tick();
+            assert_eq!(check(&simulation), vec![], "killed {tick} s after the trigger:\n{}", told(&simulation));
+        }
+        assert!(simulation.world.is_dark(), "killed {tick} s after the trigger:\n{}", told(&simulation));
+    }
+}
+
+#[test]
 fn without_a_disk_a_wish_is_not_begun_to_be_carried_out() {
     let mut simulation = converged(|_| {});
     simulation.disk_works = false;
