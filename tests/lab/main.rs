@@ -28,6 +28,7 @@ mod site;
 mod ssh;
 mod steady;
 mod wait;
+mod wake;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -76,6 +77,7 @@ const TESTS: &[Test] = &[
     ),
     ("host_that_came_back_is_not_powered_off_again", crash::host_that_came_back_is_not_powered_off_again),
     ("declared_poweroff_is_carried_out_once", own_host::declared_poweroff_is_carried_out_once),
+    ("host_that_is_off_is_woken_until_it_is_seen", wake::host_that_is_off_is_woken_until_it_is_seen),
     ("each_ssh_key_does_what_it_says", ssh::each_ssh_key_does_what_it_says),
     ("jump_host_is_used_and_gone_around_when_it_is_away", ssh::jump_host_is_used_and_gone_around_when_it_is_away),
     ("unmanaged_node_is_shown_and_never_commanded", ssh::unmanaged_node_is_shown_and_never_commanded),
