@@ -325,6 +325,20 @@ fn a_full_disk_delays_no_shutdown_on_battery() {
 }
 
 #[test]
+fn a_snapshot_that_is_seen_before_its_command_ends_is_let_come_to_its_end() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::DrainedOff);
+    assert!(simulation.run_until(10 * MINUTE, |it| count(it, "save etcd snapshot") == 1), "{}", told(&simulation));
+    let run = simulation.last.as_ref().and_then(|it| it.status.episode.clone()).expect("an episode goes on").run;
+    let servers: Vec<NodeName> =
+        simulation.world.hosts.keys().filter(|name| name.as_str() == "cp-1").cloned().collect();
+    simulation.world.etcd_snapshots.entry(servers[0].clone()).or_default().insert(format!("hecate-{run}-cp-1"));
+    converges(&mut simulation, 15 * MINUTE);
+    let ended = |text: &str| simulation.story.lines.iter().any(|line| line.text == text);
+    assert!(ended("save etcd snapshot on cp-1: tried, 4 s"), "{}", told(&simulation));
+}
+
+#[test]
 fn what_never_reached_the_disk_is_not_needed_after_a_kill() {
     for tick in (0..60).step_by(4) {
         let mut simulation = converged(|_| {});

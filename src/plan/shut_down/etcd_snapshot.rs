@@ -11,6 +11,7 @@ use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::Step;
 use crate::snapshot::Datastore;
+use crate::tracker::InFlight;
 
 /// Takes an etcd snapshot while quorum exists, once everything that writes has stopped.
 pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> bool {
@@ -26,6 +27,12 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     let servers: Vec<&NodeName> = scene.config.control_planes().map(|(name, _)| name).collect();
     let exists = servers.iter().filter_map(|name| scene.host(name)?.etcd_snapshots.as_ref());
     if exists.flatten().any(|name| name.starts_with(&prefix)) {
+        // Its file is there a moment before the command ends: that is let come to its end.
+        let saving = |one: &&InFlight| matches!(one.step, Step::SaveEtcdSnapshot { .. });
+        if let Some(one) = scene.memory.in_flight.values().find(saving) {
+            let left = one.deadline.saturating_sub(scene.now.boottime);
+            draft.keep(one.step.clone(), left, "the datastore is saved while it has quorum");
+        }
         return true;
     }
     let is_unlisted = |name: &&&NodeName| {
