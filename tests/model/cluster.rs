@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use hecate::config::{Config, CoordinationRole, Peer, UpsPath, Wake};
-use hecate::model::{BootId, MachineId, NodeName, Now, PeerName, Stamp, UpsName};
+use hecate::model::{BootId, MachineId, NodeName, Now, PeerName, UpsName};
 use hecate::simulate::blueprint;
 use jiff::Timestamp;
 
@@ -22,14 +22,17 @@ pub(crate) const WORKER: usize = 3;
 pub(crate) const FULL: u8 = 6;
 /// After so many ticks no rule tells one age from another: the recharge gate's five are the longest limit.
 pub(crate) const OLD: u32 = 6;
+/// For so many ticks a shutdown of the other hecate host holds a start: longer than one takes.
+pub(crate) const GUARD: u32 = 10;
 /// The boot id of everything that has been booted last.
 pub(crate) const THIS_BOOT: &str = "this";
 /// The boot id of every boot before it.
 pub(crate) const EARLIER_BOOT: &str = "earlier";
 
 /// The nodes' names, servers first.
-pub(crate) static NAMES: LazyLock<[NodeName; NODES]> =
-    LazyLock::new(|| [NodeName::from("cp-1"), NodeName::from("cp-2"), NodeName::from("cp-3"), NodeName::from("worker-1")]);
+pub(crate) static NAMES: LazyLock<[NodeName; NODES]> = LazyLock::new(|| {
+    [NodeName::from("cp-1"), NodeName::from("cp-2"), NodeName::from("cp-3"), NodeName::from("worker-1")]
+});
 
 /// The time of every pass: it is the world that grows older, see `normal.rs`.
 pub(crate) static NOW: LazyLock<Now> = LazyLock::new(|| Now {
@@ -52,11 +55,6 @@ pub(crate) fn ups() -> UpsName {
 /// A node's machine id.
 pub(crate) fn machine_id(node: usize) -> MachineId {
     MachineId::new(format!("machine-{node}"))
-}
-
-/// A moment of this boot so long ago.
-pub(crate) fn ago(age: Duration) -> Stamp {
-    Stamp { boot_id: NOW.boot_id.clone(), boottime: NOW.boottime - age, wall: NOW.wall - age }
 }
 
 /// The configuration of a hecate host that is alone.
@@ -99,7 +97,7 @@ pub(crate) fn one_of_two(role: CoordinationRole) -> Config {
     config.own_host.power_off = false;
     config.own_host.feeds.clear();
     config.coordination.role = role;
-    config.coordination.startup_guard_max_age = 3 * TICK;
+    config.coordination.startup_guard_max_age = GUARD * TICK;
     config.coordination.peer_hosts =
         vec![Peer { name: other(), host: "other".to_owned(), user: "hecate".to_owned(), port: 22 }];
     config

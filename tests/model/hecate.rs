@@ -35,8 +35,10 @@ pub(crate) struct Hecate {
     pub(crate) memory: Memory,
     /// Steps that are under way and that nobody waits for any more.
     pub(crate) late: Vec<Step>,
+    /// Its runs are numbered from here on.
+    runs_from: u8,
     /// Everything above in one figure, see [`Hecate::seal`].
-    digest: (u64, u64),
+    digest: u64,
 }
 
 /// What a pass decided and began, for the rules.
@@ -80,14 +82,14 @@ pub(crate) fn wish(state: ClusterState, number: u8) -> Spec {
 
 impl Hecate {
     /// A new installation that was told to keep the cluster running.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(runs_from: u8) -> Self {
         let mut ledger = Ledger::default();
         // As learned long ago: when and how they are learned is not in this model.
         ledger.machine_ids = NAMES.iter().enumerate().map(|(node, name)| (name.clone(), machine_id(node))).collect();
         let declared = Declared::new(wish(ClusterState::Running, 0));
         let memory = Memory { began: NOW.boottime, ..Memory::default() };
         let disk = (ledger.clone(), Vec::new());
-        Self { declared, ledger, disk, disk_works: true, memory, late: Vec::new(), digest: (0, 0) }
+        Self { declared, ledger, disk, disk_works: true, memory, late: Vec::new(), runs_from, digest: 0 }
     }
 
     /// The process is killed and started again, by an unplanned end of its host too: it knows what the disk holds.
@@ -104,7 +106,11 @@ impl Hecate {
     }
 
     /// A tick ends: steps that are under way have their effect.
-    pub(crate) fn advance_steps(&mut self, world: &mut World, fates: &BTreeMap<Target, Fate>) -> Vec<(Target, Outcome)> {
+    pub(crate) fn advance_steps(
+        &mut self,
+        world: &mut World,
+        fates: &BTreeMap<Target, Fate>,
+    ) -> Vec<(Target, Outcome)> {
         for step in std::mem::take(&mut self.late) {
             // Nobody hears how it ended.
             let _ = world.obey(&step);
@@ -250,16 +256,21 @@ impl Hecate {
 
     /// Names runs by their numbers.
     pub(crate) fn number_runs(&mut self, world: &mut World) {
-        let Self { ledger, disk, memory, late, .. } = self;
-        normal::number_runs(world, (ledger, &mut disk.0), memory, late);
+        let Self { ledger, disk, memory, late, runs_from, .. } = self;
+        normal::number_runs(*runs_from, &mut world.saved, (ledger, &mut disk.0), memory, late);
     }
 
     /// Computes the figure by which a state is told from others, once a tick instead of once an action.
     pub(crate) fn seal(&mut self) {
-        self.digest = (0, 0);
         let mut text = Digest::default();
-        write!(text, "{self:?}").expect("a digest takes every text");
-        self.digest = (text.0.finish(), text.1.finish());
+        let Self { declared, ledger, disk, disk_works, memory, late, .. } = self;
+        let ledgers = [&*ledger, &disk.0].map(|ledger| {
+            let Ledger { episode, fulfilled, on_battery_since, powered_off, own_power_off, was_up, peers, .. } = ledger;
+            (episode, fulfilled, on_battery_since, powered_off, own_power_off, was_up, peers)
+        });
+        let wishes = (&declared.spec, &declared.overrides, &disk.1);
+        write!(text, "{:?}", (wishes, ledgers, disk_works, memory, late)).expect("a digest takes every text");
+        self.digest = text.0.finish();
     }
 }
 
@@ -269,21 +280,34 @@ impl Hash for Hecate {
     }
 }
 
-/// Two hashes of a text that is never put together.
-struct Digest(std::hash::DefaultHasher, std::hash::DefaultHasher);
-
-impl Default for Digest {
-    fn default() -> Self {
-        let (first, mut second) = (std::hash::DefaultHasher::new(), std::hash::DefaultHasher::new());
-        second.write_u8(1);
-        Self(first, second)
-    }
-}
+/// A hash of a text that is never put together.
+#[derive(Default)]
+struct Digest(std::hash::DefaultHasher);
 
 impl std::fmt::Write for Digest {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         self.0.write(text.as_bytes());
-        self.1.write(text.as_bytes());
         Ok(())
+    }
+}
+
+impl std::fmt::Display for Hecate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let episode = self.ledger.episode.as_ref();
+        let phases: Vec<_> = episode.into_iter().flat_map(|episode| episode.phases.keys()).collect();
+        let is_over = episode.is_some_and(|episode| episode.converged.is_some());
+        let under_way: Vec<String> = self.memory.in_flight.values().map(|one| one.step.to_string()).collect();
+        let waits: Vec<&String> = self.memory.waits.keys().collect();
+        write!(
+            f,
+            "wish {}, {} overrides, converged {is_over}, {phases:?}",
+            self.declared.spec.state,
+            self.declared.overrides.len()
+        )?;
+        write!(
+            f,
+            ", under way {under_way:?}, waits {waits:?}, told off {:?}",
+            self.ledger.powered_off.keys().map(|name| name.as_str()).collect::<Vec<_>>()
+        )
     }
 }

@@ -18,9 +18,12 @@ pub(crate) enum Hole {
     /// step no longer waits for the disk, so nothing says after the boot that the wish was carried out: everything that is
     /// on by then is powered off once more.
     FulfilledUnwritten,
-}
-
-impl Hole {
-    /// All of them.
-    pub(crate) const ALL: [Hole; 3] = [Hole::StoppedUndrained, Hole::ShedUnseen, Hole::FulfilledUnwritten];
+    /// A declared power-off was carried out, and somebody switched the hecate host on: it stays up, as it must. Then mains
+    /// fail, the override powers the hecate host off, that step fails, and mains are back. `ledger.own_power_off` is of this
+    /// boot now, so `is_spent` no longer knows that the wish is history, and it is carried out once more.
+    FulfilledOverwritten,
+    /// One host drains the cluster for its operator's `drained-off`, and says so. The other one, whose wish is `running`, sees
+    /// nodes that are Ready and carry hecate's mark, and takes the cordons back: no start needs a guard, and no guard asks
+    /// `uncordon`. Evicted pods return; the two undo each other until the drain's limit.
+    UncordonsTheOthers,
 }

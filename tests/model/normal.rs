@@ -11,7 +11,7 @@
 //! - **Boots are "this" or "earlier".** A boot id is only asked whether it is the present one (`Stamp::age`, `progress`,
 //!   `forget_returned`, `is_spent`), never which of the earlier ones it is.
 //! - **Runs are numbered.** A run's id is only compared: with the episode in memory (0), with the one on disk that a kill
-//!   brings back (1); all others are alike.
+//!   brings back (1); all others are alike. Those of a second hecate host are 2 and 3.
 //! - **Words go.** Reasons, triggers and evidence are for people; `run_steps`, histories and the number of a ledger rule
 //!   nothing here (budgets are the configured ones, as of a new installation).
 //! - **Few polls are kept.** A daemon that was restarted has as few, so every decision from them is one that hecate can come
@@ -22,12 +22,12 @@ use std::time::Duration;
 use hecate::decide::Decision;
 use hecate::desired::Override;
 use hecate::ledger::{Episode, Ledger};
-use hecate::model::{BootId, RunId, Stamp};
+use hecate::model::{BootId, IntentRecord, RunId, Stamp};
 use hecate::plan::step::{Outcome, Step};
 use hecate::tracker::{Memory, UpsMemory};
 
-use super::cluster::{EARLIER_BOOT, NAMES, NOW, OLD, THIS_BOOT, TICK};
-use super::world::{Saved, World};
+use super::cluster::{EARLIER_BOOT, GUARD, NAMES, NOW, OLD, THIS_BOOT, TICK};
+use super::world::Saved;
 
 /// How many polls of a UPS are kept.
 const POLLS: usize = 3;
@@ -68,11 +68,14 @@ pub(crate) fn age_ledger(ledger: &mut Ledger) {
     ledger.powered_off.values_mut().for_each(|off| older_stamp(&mut off.told, 3));
     ledger.own_power_off.iter_mut().for_each(|own| older_stamp(&mut own.told, 1));
     for word in ledger.peers.values_mut() {
-        older_stamp(&mut word.first_seen, 4);
-        if let Some(intent) = &mut word.intent {
-            intent.since = (intent.since - TICK).max(NOW.wall - TICK * 4);
-        }
+        older_stamp(&mut word.first_seen, GUARD + 1);
+        word.intent.iter_mut().for_each(age_intent);
     }
+}
+
+/// An intent one tick later.
+pub(crate) fn age_intent(intent: &mut IntentRecord) {
+    intent.since = (intent.since - TICK).max(NOW.wall - TICK * (GUARD + 1));
 }
 
 /// A memory one tick later.
@@ -162,14 +165,21 @@ pub(crate) fn boot_node_of(step: &mut Step, node: usize) {
     }
 }
 
-/// Numbers the runs: 0 is the episode in memory, 1 the one on disk where that is another.
-pub(crate) fn number_runs(world: &mut World, ledgers: (&mut Ledger, &mut Ledger), memory: &mut Memory, late: &mut [Step]) {
+/// Numbers the runs of one hecate host from `base` on: first the episode in memory, then the one on disk where that is
+/// another.
+pub(crate) fn number_runs(
+    base: u8,
+    saved: &mut Saved,
+    ledgers: (&mut Ledger, &mut Ledger),
+    memory: &mut Memory,
+    late: &mut [Step],
+) {
     let (ledger, disk) = ledgers;
     let run = |ledger: &Ledger| ledger.episode.as_ref().map(|episode| episode.run.clone());
     let (first, second) = (run(ledger), run(disk));
     let renamed = |old: &RunId| match (first.as_ref() == Some(old), second.as_ref() == Some(old)) {
-        (true, _) => RunId::new(run_name(0)),
-        (false, true) => RunId::new(run_name(1)),
+        (true, _) => RunId::new(run_name(base)),
+        (false, true) => RunId::new(run_name(base + 1)),
         (false, false) => RunId::new("another"),
     };
     let rename = |ledger: &mut Ledger| {
@@ -184,7 +194,9 @@ pub(crate) fn number_runs(world: &mut World, ledgers: (&mut Ledger, &mut Ledger)
             *run = renamed(run);
         }
     }
-    if let Saved::Of(number) = world.saved {
-        world.saved = number_of(&renamed(&RunId::new(run_name(number)))).map_or(Saved::No, Saved::Of);
+    if let Saved::Of(number) = *saved
+        && number & !1 == base
+    {
+        *saved = number_of(&renamed(&RunId::new(run_name(number)))).map_or(Saved::No, Saved::Of);
     }
 }

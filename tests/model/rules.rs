@@ -51,6 +51,8 @@ pub(crate) struct Truth {
     pub(crate) is_looked: bool,
     /// Whether the present wish has powered the hecate host off.
     pub(crate) is_carried_out: bool,
+    /// Whether nobody else starts and stops the cluster: then what runs on a node is what its drain left there.
+    pub(crate) is_alone: bool,
     /// The hole that is not tolerated.
     pub(crate) strict: Option<Hole>,
 }
@@ -120,7 +122,7 @@ fn judge_power_off(world: &World, passed: &Passed, step: &Step, truth: Truth) ->
     let is_unseen = passed.decision.effective.is_override() && world.api_gone;
     let is_tolerated =
         (is_stopped && truth.tolerates(Hole::StoppedUndrained)) || (is_unseen && truth.tolerates(Hole::ShedUnseen));
-    if *path == Path::Graceful && host.workload && !is_tolerated {
+    if truth.is_alone && *path == Path::Graceful && host.workload && !is_tolerated {
         return Some(UNDRAINED);
     }
     (host.k3s != K3s::Stopped && !host.asked_to_stop).then_some(OLD_OUTAGE)

@@ -5,14 +5,15 @@ use std::sync::{Arc, LazyLock};
 
 use hecate::config::Config;
 use hecate::model::ClusterState;
+use hecate::plan::Planned;
 use hecate::plan::step::{Step, Target};
 use stateright::{Model, Property};
 
 use super::cluster::{NODES, config};
-use super::hecate::{Fate, Hecate, wish};
+use super::hecate::{Fate, Hecate, Passed, wish};
 use super::holes::Hole;
 use super::normal;
-use super::planted::Planted;
+use super::planted;
 use super::rules::{self, Rule, Truth, judge};
 use super::view::observe;
 use super::world::{Cordon, Mood, Power, World};
@@ -25,7 +26,7 @@ pub(crate) struct Single {
     /// How much.
     pub(crate) budget: Budget,
     /// The bug that is put in.
-    pub(crate) planted: Planted,
+    pub(crate) planted: planted::Planted,
     /// The known hole that is not tolerated.
     pub(crate) strict: Option<Hole>,
 }
@@ -101,7 +102,7 @@ impl Model for Single {
     fn init_states(&self) -> Vec<State> {
         let mut state = State {
             world: World::running(),
-            hecate: Arc::new(Hecate::new()),
+            hecate: Arc::new(Hecate::new(0)),
             fates: BTreeMap::new(),
             stuck: None,
             left: self.budget,
@@ -216,10 +217,11 @@ impl Single {
         let mut hecate = Hecate::clone(&last.hecate);
         let world = &mut state.world;
         hecate.age();
-        let ended = hecate.advance_steps(world, &last.fates);
-        for node in world.advance() {
+        for node in world.move_power() {
             hecate.boot_node(node);
         }
+        let ended = hecate.advance_steps(world, &last.fates);
+        world.advance();
         let asked: Vec<Step>;
         if world.own_on {
             let mut snapshot = observe(world, last.stuck.as_ref());
@@ -229,10 +231,18 @@ impl Single {
             let truth = Truth {
                 is_looked: last.stuck.is_none(),
                 is_carried_out: last.is_carried_out,
+                is_alone: true,
                 strict: self.strict,
             };
             let is_rewritten = hecate.declared.spec != spec;
             state.broken = judge(world, &hecate, &passes, truth).or(is_rewritten.then_some(rules::WISH));
+            let overwrites = |passed: &Passed| {
+                let is_own_off = |planned: &Planned| matches!(planned.step, Step::PowerOffOwnHost { .. });
+                passed.decision.effective.is_override() && passed.decision.plan.start.iter().any(is_own_off)
+            };
+            if self.strict != Some(Hole::FulfilledOverwritten) && passes.iter().any(overwrites) {
+                state.is_carried_out = false;
+            }
             asked = passes.into_iter().flat_map(|passed| passed.started).collect();
         } else {
             // By its own hand, and not because of an outage: then the wish was carried out.
@@ -337,7 +347,24 @@ fn properties() -> Vec<Property<Single>> {
         };
     }
     never![
-        ON_BATTERY, BELOW_GATE, HEALTHY_MAINS, UNDRAINED, QUORUM, WISH, FOREIGN, ONE_A_TARGET, OLD_OUTAGE, ONCE,
-        LEDGER_FIRST, OWN_LAST, NAMED, CONVERGED,
+        ON_BATTERY,
+        BELOW_GATE,
+        HEALTHY_MAINS,
+        UNDRAINED,
+        QUORUM,
+        WISH,
+        FOREIGN,
+        ONE_A_TARGET,
+        OLD_OUTAGE,
+        ONCE,
+        LEDGER_FIRST,
+        OWN_LAST,
+        NAMED,
+        CONVERGED,
     ]
+}
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n      {}", self.world, self.hecate)
+    }
 }

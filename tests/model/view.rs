@@ -124,7 +124,10 @@ fn observe_api(world: &World, began: Duration) -> ApiSnapshot {
     });
     ApiSnapshot {
         servers,
-        nodes: Reading::known(Arc::new((0..NODES).map(|node| (NAMES[node].clone(), object(world, node))).collect()), began),
+        nodes: Reading::known(
+            Arc::new((0..NODES).map(|node| (NAMES[node].clone(), object(world, node))).collect()),
+            began,
+        ),
         pods: Reading::known(Arc::new(loaded.map(|node| (NAMES[node].clone(), vec![pod(node)])).collect()), began),
         attachments: Reading::known(Arc::new(attachments.into_iter().collect()), began),
     }

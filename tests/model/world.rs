@@ -222,11 +222,10 @@ impl World {
         Outcome::Tried
     }
 
-    /// One tick goes by. Says which hosts are in a new boot since.
-    pub(crate) fn advance(&mut self) -> Vec<usize> {
+    /// A tick begins: who was told to power off is off, who was switched on is on. Says which hosts are in a new boot since.
+    pub(crate) fn move_power(&mut self) -> Vec<usize> {
         let mut booted = Vec::new();
-        for node in 0..NODES {
-            let host = &mut self.hosts[node];
+        for (node, host) in self.hosts.iter_mut().enumerate() {
             match host.power {
                 Power::Going => host.power = Power::Off,
                 Power::Booting => {
@@ -240,10 +239,14 @@ impl World {
                 Power::On | Power::Off => {}
             }
         }
+        booted
+    }
+
+    /// A tick goes by, after steps have had their effect.
+    pub(crate) fn advance(&mut self) {
         self.start_units();
         self.renew();
         self.drain_battery();
-        booted
     }
 
     fn start_units(&mut self) {
@@ -314,5 +317,23 @@ impl Host {
         self.power = power;
         self.k3s = K3s::Stopped;
         (self.workload, self.containers) = (false, false);
+    }
+}
+
+impl std::fmt::Display for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mains = if self.mains { "mains" } else { "battery" };
+        write!(f, "{mains} {} {:?}{}", self.level, self.ups, if self.own_on { "" } else { ", hecate host off" })?;
+        for host in &self.hosts {
+            let Host { power, heard, k3s, cordon, workload, .. } = host;
+            write!(f, " | {power:?}{} {k3s:?}", if *heard { "" } else { " silent" })?;
+            write!(
+                f,
+                "{}{}",
+                if *workload { " loaded" } else { "" },
+                if *cordon == Cordon::No { "" } else { " cordoned" }
+            )?;
+        }
+        Ok(())
     }
 }
