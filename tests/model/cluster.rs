@@ -17,9 +17,9 @@ pub(crate) const TICK: Duration = Duration::from_secs(20);
 pub(crate) const NODES: usize = 4;
 /// The one that is no server; it is the last.
 pub(crate) const WORKER: usize = 3;
-/// A full battery, in ticks at full load. Its trigger is at 5 ticks left, the graceful path fits into 4, the recharge gate
-/// opens at 5.
-pub(crate) const FULL: u8 = 6;
+/// A full battery, in ticks at full load: two until the trigger, six for a graceful descent. The recharge gate opens at
+/// seven.
+pub(crate) const FULL: u8 = 8;
 /// After so many ticks no rule tells one age from another: the recharge gate's five are the longest limit.
 pub(crate) const OLD: u32 = 6;
 /// For so many ticks a shutdown of the other hecate host holds a start: longer than one takes.
@@ -76,7 +76,7 @@ pub(crate) fn config() -> Config {
     (startup.api_wait, startup.node_wait, startup.uncordon_wait) = (3 * TICK, 3 * TICK, 2 * TICK);
     let shutdown = &mut config.shutdown;
     shutdown.ups_path = UpsPath::Auto;
-    (shutdown.estimated_budget, shutdown.emergency_budget, shutdown.budget_floor) = (seconds(70), seconds(20), TICK);
+    (shutdown.estimated_budget, shutdown.emergency_budget, shutdown.budget_floor) = (seconds(110), seconds(20), TICK);
     (shutdown.drain_timeout, shutdown.pdb_grace, shutdown.detach_timeout) = (2 * TICK, TICK, TICK);
     (shutdown.etcd_snapshot_timeout, shutdown.unit_stop_timeout) = (2 * TICK, seconds(30));
     (shutdown.off_confirm, shutdown.unreachable_limit, shutdown.api_wait) = (TICK, 2 * TICK, 2 * TICK);

@@ -3,6 +3,13 @@
 //! A hole is tolerated only as narrowly as its story; `main.rs` shows that each is still there, and fails when it is closed,
 //! so that its exception goes with it.
 
+use hecate::model::ClusterState;
+use hecate::plan::step::Target;
+
+use super::hecate::Fate;
+use super::rules::{ONCE, Rule, UNDRAINED};
+use super::single::Happens::{self, *};
+
 /// A known hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hole {
@@ -26,4 +33,45 @@ pub(crate) enum Hole {
     /// nodes that are Ready and carry hecate's mark, and takes the cordons back: no start needs a guard, and no guard asks
     /// `uncordon`. Evicted pods return; the two undo each other until the drain's limit.
     UncordonsTheOthers,
+}
+
+/// The shortest stories of one hecate host, with the rule that each breaks.
+pub(crate) fn stories() -> [(Hole, Rule, Vec<Happens>); 4] {
+    let ticks = |count| vec![Tick; count];
+    [
+        (
+            Hole::StoppedUndrained,
+            UNDRAINED,
+            [
+                vec![MainsLost, Tick, ApiGone],
+                ticks(5),
+                vec![MainsBack],
+                ticks(3),
+                vec![Wish(ClusterState::Poweroff), Tick],
+            ]
+            .concat(),
+        ),
+        (Hole::ShedUnseen, UNDRAINED, [vec![MainsLost, Tick, ApiGone], ticks(4)].concat()),
+        (
+            Hole::FulfilledUnwritten,
+            ONCE,
+            [
+                vec![Wish(ClusterState::Poweroff)],
+                ticks(8),
+                vec![DiskFull, Tick, MainsLost, Tick, Tick, MainsBack, Tick, OwnSwitchedOn, DiskWorks, Tick, Tick],
+            ]
+            .concat(),
+        ),
+        (
+            Hole::FulfilledOverwritten,
+            ONCE,
+            [
+                vec![Wish(ClusterState::Poweroff)],
+                ticks(11),
+                vec![OwnSwitchedOn, MainsLost, Tick, Tick, MainsBack, Step(Target::OwnHost, Fate::Lost)],
+                ticks(3),
+            ]
+            .concat(),
+        ),
+    ]
 }

@@ -251,7 +251,7 @@ impl Pair {
         let was_over = one.hecate.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
         let passes = one.hecate.passes(&CONFIGS[host], snapshot, ended, self.planted);
         let is_looked = self.strict == Some(Hole::UncordonsTheOthers) || !seen.is_some_and(is_shutdown);
-        let truth = Truth { is_looked, is_carried_out: false, is_alone: false, strict: self.strict };
+        let truth = Truth { is_looked, is_carried_out: false, is_unseen: false, is_alone: false, strict: self.strict };
         let is_rewritten = one.hecate.declared.spec != spec;
         let broken = judge(world, &one.hecate, &passes, truth)
             .or(is_rewritten.then_some(rules::WISH))

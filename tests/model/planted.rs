@@ -20,7 +20,7 @@ pub(crate) enum Planted {
     LedgerNotAwaited,
     /// A host that was told to power off is told so still when it is in another boot.
     KeepsMarks,
-    /// A restart forgets that a wish was carried out.
+    /// A restart forgets that a wish was carried out, and how.
     ForgetsFulfilled,
     /// What is under way is forgotten.
     ForgetsInFlight,
@@ -90,7 +90,7 @@ impl Planted {
     /// Distorts what the disk gives back.
     pub(crate) fn at_restart(self, ledger: &mut Ledger) {
         if self == Planted::ForgetsFulfilled {
-            ledger.fulfilled = None;
+            (ledger.fulfilled, ledger.own_power_off) = (None, None);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! No rule asks what a plan would have to be: each knows what a step does to the world, and what hecate was told.
 
+use hecate::ledger::Phase;
 use hecate::model::{ClusterState, Path};
 use hecate::plan::step::Step;
 
@@ -22,6 +23,8 @@ pub(crate) const BELOW_GATE: Rule = "nothing starts below the recharge gate";
 pub(crate) const HEALTHY_MAINS: Rule = "nothing is shut down on healthy mains without a wish";
 /// A power-off by the graceful path of a host on which pods run that a drain owes.
 pub(crate) const UNDRAINED: Rule = "no power-off of an undrained node on the graceful path";
+/// An end of the containers of such a host.
+pub(crate) const ENDED: Rule = "no containers of an undrained node are ended on the graceful path";
 /// A server is stopped or powered off while running is obeyed.
 pub(crate) const QUORUM: Rule = "quorum is kept while running is obeyed";
 /// The operator's wish after a pass is another than before.
@@ -51,6 +54,8 @@ pub(crate) struct Truth {
     pub(crate) is_looked: bool,
     /// Whether the present wish has powered the hecate host off.
     pub(crate) is_carried_out: bool,
+    /// Whether the API was away while the present override stood.
+    pub(crate) is_unseen: bool,
     /// Whether nobody else starts and stops the cluster: then what runs on a node is what its drain left there.
     pub(crate) is_alone: bool,
     /// The hole that is not tolerated.
@@ -103,7 +108,7 @@ fn judge_step(world: &World, hecate: &Hecate, passed: &Passed, step: &Step, trut
     let host = &world.hosts[node];
     let takes_down = matches!(step, Step::StopUnit { .. } | Step::PowerOff { .. });
     broken(takes_down && node < WORKER && effective.state() == ClusterState::Running, QUORUM)
-        .or_else(|| judge_power_off(world, passed, step, truth))
+        .or_else(|| judge_end(world, hecate, passed, step, truth))
         .or_else(|| broken(matches!(step, Step::Uncordon { .. }) && host.cordon == Cordon::Foreign, FOREIGN))
 }
 
@@ -112,20 +117,28 @@ fn had_outage(world: &World, step: &Step) -> bool {
     step.node().map_or(world.own_outage, |name| world.hosts[index(&name)].outage)
 }
 
-fn judge_power_off(world: &World, passed: &Passed, step: &Step, truth: Truth) -> Option<Rule> {
-    let Step::PowerOff { node, path, .. } = step else { return None };
+/// What ends for good what runs on a node.
+fn judge_end(world: &World, hecate: &Hecate, passed: &Passed, step: &Step, truth: Truth) -> Option<Rule> {
+    let effective = &passed.decision.effective;
+    let phases = hecate.ledger.episode.as_ref().map(|episode| &episode.phases);
+    let has_begun = |phase| phases.is_some_and(|phases| phases.contains_key(&phase));
+    let (node, path, rule) = match step {
+        Step::PowerOff { node, path, .. } => (node, *path, UNDRAINED),
+        Step::KillContainers { node, .. } if has_begun(Phase::DrainShed) => (node, Path::Emergency, ENDED),
+        Step::KillContainers { node, .. } => (node, effective.path(), ENDED),
+        _ => return None,
+    };
     let host = &world.hosts[index(node)];
     if host.power != Power::On {
         return None;
     }
     let is_stopped = world.hosts.iter().all(|host| host.power != Power::On || host.k3s == K3s::Stopped);
-    let is_unseen = passed.decision.effective.is_override() && world.api_gone;
-    let is_tolerated =
-        (is_stopped && truth.tolerates(Hole::StoppedUndrained)) || (is_unseen && truth.tolerates(Hole::ShedUnseen));
-    if truth.is_alone && *path == Path::Graceful && host.workload && !is_tolerated {
-        return Some(UNDRAINED);
+    let is_tolerated = (is_stopped && truth.tolerates(Hole::StoppedUndrained))
+        || (truth.is_unseen && truth.tolerates(Hole::ShedUnseen));
+    if truth.is_alone && path == Path::Graceful && host.workload && !is_tolerated {
+        return Some(rule);
     }
-    (host.k3s != K3s::Stopped && !host.asked_to_stop).then_some(OLD_OUTAGE)
+    (rule == UNDRAINED && host.k3s != K3s::Stopped && !host.asked_to_stop).then_some(OLD_OUTAGE)
 }
 
 fn judge_pass(world: &World, passed: &Passed, truth: Truth) -> Option<Rule> {

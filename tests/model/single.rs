@@ -53,7 +53,9 @@ pub(crate) struct State {
     left: Budget,
     wish_number: u8,
     is_carried_out: bool,
-    broken: Option<Rule>,
+    is_unseen: bool,
+    /// The rule that the last tick broke; nothing comes after it.
+    pub(crate) broken: Option<Rule>,
 }
 
 /// Something happens.
@@ -108,6 +110,7 @@ impl Model for Single {
             left: self.budget,
             wish_number: 0,
             is_carried_out: false,
+            is_unseen: false,
             broken: None,
         };
         // Until nothing changes any more: a cluster that has been running for a while.
@@ -231,6 +234,7 @@ impl Single {
             let truth = Truth {
                 is_looked: last.stuck.is_none(),
                 is_carried_out: last.is_carried_out,
+                is_unseen: last.is_unseen,
                 is_alone: true,
                 strict: self.strict,
             };
@@ -253,6 +257,7 @@ impl Single {
             hecate.restart(&BTreeMap::new(), self.planted);
             asked = Vec::new();
         }
+        state.is_unseen = !hecate.declared.overrides.is_empty() && (last.is_unseen || !world.is_served());
         world.note_asked(&asked);
         hecate.number_runs(world);
         hecate.seal();
@@ -351,6 +356,7 @@ fn properties() -> Vec<Property<Single>> {
         BELOW_GATE,
         HEALTHY_MAINS,
         UNDRAINED,
+        ENDED,
         QUORUM,
         WISH,
         FOREIGN,
