@@ -67,6 +67,9 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     drained
 }
 
+/// Why a node is drained.
+const EMPTIED: &str = "pods leave before their node stops";
+
 /// Drains one node; says whether it is drained, or given up by name.
 pub(super) fn drain_node(
     scene: &Scene<'_>,
@@ -110,7 +113,7 @@ pub(super) fn drain_node(
     let is_given_up = scene.effective.is_override() && scene.episode.phases.contains_key(&Phase::Detach);
     if elapsed < limit && !is_given_up {
         draft.wait(WaitReason::Drained { node: name.clone(), pods: names.len() }, elapsed, Some(limit));
-        draft.want(step, limit.saturating_sub(elapsed), "pods leave before their node stops");
+        draft.want(step, limit.saturating_sub(elapsed), EMPTIED);
         return false;
     }
     if scene.effective.is_override() || is_dead {
@@ -123,6 +126,8 @@ pub(super) fn drain_node(
         return true;
     }
     draft.blockers.push(Blocker::DrainStuck { node: name.clone(), pods: names });
+    // Whoever waits for a person goes on trying: hecate may have been away while the limit passed.
+    draft.want(step, configured, EMPTIED);
     false
 }
 

@@ -13,6 +13,9 @@ use crate::plan::step::Step;
 use crate::snapshot::Datastore;
 use crate::tracker::InFlight;
 
+/// Why a snapshot is taken.
+const SAVED: &str = "the datastore is saved while it has quorum";
+
 /// Takes an etcd snapshot while quorum exists, once everything that writes has stopped.
 pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> bool {
     // While the rest keeps its quorum the datastore lives on.
@@ -31,7 +34,7 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         let saving = |one: &&InFlight| matches!(one.step, Step::SaveEtcdSnapshot { .. });
         if let Some(one) = scene.memory.in_flight.values().find(saving) {
             let left = one.deadline.saturating_sub(scene.now.boottime);
-            draft.keep(one.step.clone(), left, "the datastore is saved while it has quorum");
+            draft.keep(one.step.clone(), left, SAVED);
         }
         return true;
     }
@@ -56,6 +59,7 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     }
     let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
     let limit = scene.limit_within(configured, elapsed, Duration::ZERO);
+    let is_saving = scene.host(&node).is_some_and(|host| host.is_saving_etcd_snapshot);
     if elapsed < limit {
         if let Some(name) = unlisted {
             // One may exist already, made before a restart of hecate: none is taken before the lists are known.
@@ -65,10 +69,10 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
             return false;
         }
         draft.wait(WaitReason::EtcdSnapshot { node: node.clone() }, elapsed, Some(limit));
-        if scene.host(&node).is_some_and(|host| host.is_saving_etcd_snapshot) {
-            draft.keep(step, limit, "the datastore is saved while it has quorum");
+        if is_saving {
+            draft.keep(step, limit, SAVED);
         } else {
-            draft.want(step, limit.saturating_sub(elapsed), "the datastore is saved while it has quorum");
+            draft.want(step, limit.saturating_sub(elapsed), SAVED);
         }
         return false;
     }
@@ -78,6 +82,12 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         return true;
     }
     draft.blockers.push(Blocker::EtcdSnapshotMissing { node: Some(node), evidence });
+    // Whoever waits for a person goes on trying: hecate may have been away while the limit passed.
+    if unlisted.is_none() && !is_saving {
+        draft.want(step, configured, SAVED);
+    } else {
+        draft.keep(step, configured, SAVED);
+    }
     false
 }
 

@@ -182,6 +182,37 @@ fn a_declared_power_off_is_carried_out_once() {
 }
 
 #[test]
+fn a_later_power_off_is_not_taken_for_the_one_that_was_carried_out_before_a_boot() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    simulation.world.press_own_button();
+    simulation.run_until(2 * MINUTE, |_| false);
+    wish(&mut simulation, ClusterState::Running);
+    let names: Vec<NodeName> = simulation.world.hosts.keys().cloned().collect();
+    names.iter().for_each(|name| simulation.world.press_button(name));
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.config.own_host.power_off = false;
+    wish(&mut simulation, ClusterState::Poweroff);
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.run_until(MINUTE, |_| false);
+    assert_eq!(blockers(&simulation), vec![], "{}", told(&simulation));
+}
+
+#[test]
+fn a_wish_is_carried_out_although_its_limits_passed_while_hecate_was_away() {
+    for step in ["drain", "save etcd snapshot"] {
+        let mut simulation = converged(|_| {});
+        wish(&mut simulation, ClusterState::DrainedOff);
+        assert!(simulation.run_until(10 * MINUTE, |it| count(it, step) > 0), "{}", told(&simulation));
+        // Nothing of it was done, and hecate stays away for longer than anything may take.
+        simulation.restart_hecate();
+        simulation.world.advance(60 * MINUTE);
+        converges(&mut simulation, 15 * MINUTE);
+    }
+}
+
+#[test]
 fn a_stopped_unit_is_started_after_the_drift_grace_only() {
     let mut simulation = converged(|_| {});
     simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").unit = UnitState::Stopped;
