@@ -99,7 +99,7 @@ fn report(site: &Site, mark: &Mark) -> Result<()> {
         }
         told.push_str(&format!(", {words}: {count}"));
     }
-    eprintln!("   evictions granted: {} of {} pods{told}", evictions.len(), pods.len());
+    site.say(&format!("evictions granted: {} of {} pods{told}", evictions.len(), pods.len()));
     Ok(())
 }
 

@@ -29,10 +29,8 @@ pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -
     }
     let left = site.ups_number("battery.runtime")?;
     ensure!(left > 0.0, "the battery was empty before everything was off");
-    eprintln!(
-        "   override {took:.1} s after the threshold, dark {:.1} s after it, {left} s left",
-        low.elapsed().as_secs_f64()
-    );
+    let dark = low.elapsed().as_secs_f64();
+    site.say(&format!("override {took:.1} s after the threshold, dark {dark:.1} s after it, {left} s left"));
 
     // Mains are back, with an empty battery: hosts come on, and the gate holds what is stopped.
     site.ups(&["ups.status=OL CHRG", "battery.charge=20", "battery.runtime=1800"])?;
@@ -100,7 +98,7 @@ pub(crate) fn outage_with_full_disk_and_stubborn_budget_ends_dark_in_time(site: 
     }
     let left = site.ups_number("battery.runtime")?;
     ensure!(left > 0.0, "the battery was empty before everything was off");
-    eprintln!("   dark with {left} s left of {trigger_at}");
+    site.say(&format!("dark with {left} s left of {trigger_at}"));
     let status = site.status()?;
     ensure!(!status.0["writeProblem"].is_null(), "that nothing could be written is not shown");
     site.on(OWN_HOST, "rm /var/lib/hecate/filler")?;

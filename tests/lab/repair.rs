@@ -13,7 +13,7 @@ pub(crate) fn converged(site: &Site) -> Result<()> {
         return Ok(());
     }
     if let Err(error) = mend(site) {
-        eprintln!("   the site is made anew: {error:#}");
+        site.say(&format!("the site is made anew: {error:#}"));
         site.up()?;
         site.install()?;
         mend(site)?;
