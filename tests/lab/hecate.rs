@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::site::{Done, OWN_HOST, Site};
+use crate::site::{Done, FULL_RUNTIME, OWN_HOST, Site};
 use crate::wait::{Look, seconds, until};
 
 /// Where the lab's tests keep what they add to the unit.
-const DROP_IN: &str = "/run/systemd/system/hecate.service.d/failpoints.conf";
+pub(crate) const DROP_IN: &str = "/run/systemd/system/hecate.service.d/failpoints.conf";
 /// Where the unit's failpoints come from while the drop-in is there.
 const FAILPOINTS: &str = "/run/hecate-failpoints";
 
@@ -53,6 +53,12 @@ impl Status {
     /// What is known of a node's host.
     pub(crate) fn host(&self, node: &str) -> &str {
         self.0["nodes"][node]["host"].as_str().unwrap_or_default()
+    }
+
+    /// Whether the UPS that feeds everything is on line and full.
+    pub(crate) fn has_full_battery(&self) -> bool {
+        let ups = &self.0["upses"]["pyrphoros"];
+        ups["verdict"] == "on-line" && ups["runtime"].as_f64() == Some(FULL_RUNTIME as f64)
     }
 
     /// The pass' number.

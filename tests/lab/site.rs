@@ -17,7 +17,7 @@ pub(crate) const SERVERS: [&str; 3] = ["cp-1", "cp-2", "cp-3"];
 /// The host hecate runs on.
 pub(crate) const OWN_HOST: &str = "hecate";
 /// What a full battery gives, in seconds.
-const FULL_RUNTIME: u64 = 1800;
+pub(crate) const FULL_RUNTIME: u64 = 1800;
 /// Longest time of an ordinary `lab` command; what hangs is ended.
 const COMMAND_LIMIT: Duration = seconds(60);
 /// The first build on a machine is Kubernetes'.
