@@ -20,6 +20,7 @@ mod counts;
 mod crash;
 mod cycle;
 mod faults;
+mod feeds;
 mod hecate;
 mod measure;
 mod outage;
@@ -28,6 +29,7 @@ mod repair;
 mod site;
 mod ssh;
 mod steady;
+mod ups;
 mod wait;
 mod wake;
 
@@ -53,6 +55,10 @@ const TESTS: &[Test] = &[
     ("wrong_host_behind_an_address_is_refused_by_name", faults::wrong_host_behind_an_address_is_refused_by_name),
     ("lost_node_is_named_and_delays_no_pass", faults::lost_node_is_named_and_delays_no_pass),
     ("frozen_node_is_named_and_delays_no_pass", faults::frozen_node_is_named_and_delays_no_pass),
+    ("self_test_of_a_ups_begins_nothing", ups::self_test_of_a_ups_begins_nothing),
+    ("mains_that_flap_begin_nothing", ups::mains_that_flap_begin_nothing),
+    ("odd_words_are_shown_and_trigger_nothing", ups::odd_words_are_shown_and_trigger_nothing),
+    ("hung_driver_is_named_and_begins_nothing_on_line", ups::hung_driver_is_named_and_begins_nothing_on_line),
     ("dead_upsd_is_named_and_delays_no_pass", faults::dead_upsd_is_named_and_delays_no_pass),
     (
         "lying_and_unsynced_clocks_hold_a_start_until_they_are_right",
@@ -77,6 +83,11 @@ const TESTS: &[Test] = &[
         "outage_with_full_disk_and_stubborn_budget_ends_dark_in_time",
         outage::outage_with_full_disk_and_stubborn_budget_ends_dark_in_time,
     ),
+    (
+        "silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_round",
+        outage::silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_round,
+    ),
+    ("one_ups_of_two_takes_only_what_it_alone_feeds", feeds::one_ups_of_two_takes_only_what_it_alone_feeds),
     ("host_that_came_back_is_not_powered_off_again", crash::host_that_came_back_is_not_powered_off_again),
     ("declared_poweroff_is_carried_out_once", own_host::declared_poweroff_is_carried_out_once),
     ("host_that_is_off_is_woken_until_it_is_seen", wake::host_that_is_off_is_woken_until_it_is_seen),
