@@ -151,6 +151,7 @@ pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
         return Drained::none();
     }
     if scene.effective.is_override() {
+        draft.phases.insert(Phase::DrainShed);
         skipped(draft, "cordon and drain", format!("the API did not answer for {} s", limit.as_secs()));
         return Drained::all(scene, true);
     }
