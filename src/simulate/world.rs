@@ -127,7 +127,8 @@ pub struct Host {
     pub unit: UnitState,
     /// Containers that run, pods that no drain owes included.
     pub system_containers: u32,
-    /// Whether its containers were ended, and k3s was not started since: no pod bound to it runs.
+    /// Whether its containers ended, with its power or by hecate's hand, and k3s was not started since: no pod bound to
+    /// it runs.
     pub is_killed: bool,
     /// How often it lost power while it still ran an undrained workload.
     pub hard_cuts: u32,

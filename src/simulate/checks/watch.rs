@@ -136,9 +136,11 @@ impl Watch {
             } else {
                 self.lost.entry(name.clone()).or_insert(world.time);
             }
-            if battery.answers && !is_calm(&UpsStatus::parse(&battery.words())) {
+            // A UPS that says nothing of the mains leaves everybody with what it said last.
+            let said = UpsStatus::parse(&battery.words());
+            if battery.answers && is_alarming(&said) {
                 self.calm.remove(name);
-            } else if battery.answers {
+            } else if battery.answers && said.has(UpsWord::Ol) {
                 self.calm.entry(name.clone()).or_insert(world.time);
             }
         }
@@ -386,10 +388,10 @@ impl Watch {
     }
 }
 
-/// Whether a status says nothing of an outage, a discharge or a forced shutdown.
-fn is_calm(status: &UpsStatus) -> bool {
+/// Whether a status may mean an outage, a discharge or a forced shutdown.
+fn is_alarming(status: &UpsStatus) -> bool {
     let alarming = [UpsWord::Ob, UpsWord::Fsd, UpsWord::Cal, UpsWord::Dischrg];
-    !alarming.iter().any(|word| status.has(*word))
+    alarming.iter().any(|word| status.has(*word))
 }
 
 /// Whether hecate sees the world otherwise than it is, or cannot act on it as usual.

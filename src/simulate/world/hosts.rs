@@ -130,7 +130,7 @@ impl Host {
         self.event = None;
         self.unit = UnitState::Stopped;
         self.unit_until = None;
-        self.system_containers = 0;
+        (self.system_containers, self.is_killed) = (0, true);
     }
 
     fn move_unit(&mut self, time: Duration, may_start: bool) {
