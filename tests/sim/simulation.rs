@@ -5,7 +5,7 @@ use std::time::Duration;
 use hecate::config::{Config, CoordinationRole, Drift, UpsPath};
 use hecate::desired::{Held, Hold, Options, Spec};
 use hecate::history::RunResult;
-use hecate::model::{ClusterState, NodeName};
+use hecate::model::{ClusterState, NodeName, Path};
 use hecate::plan::blocker::{Blocker, WaitReason, Warning};
 use hecate::plan::step::Step;
 use hecate::simulate::Simulation;
@@ -495,6 +495,61 @@ fn a_drain_that_never_ends_is_shed_in_time_for_the_snapshot_and_the_rest() {
     assert!(simulation.world.is_dark(), "{}", told(&simulation));
     assert!(shed.contains("what comes after it needs"), "it is named: {shed}");
     assert_eq!(count(&simulation, "save etcd snapshot"), 1, "the snapshot is kept longest:\n{}", told(&simulation));
+}
+
+#[test]
+fn a_drain_that_cannot_be_begun_leaves_the_graceful_path_by_name() {
+    let lose_api = |simulation: &mut Simulation| simulation.world.is_api_gone = true;
+    let stop_k3s = |simulation: &mut Simulation| {
+        simulation.world.hosts.values_mut().for_each(|host| host.unit = UnitState::Stopped);
+    };
+    let lost: [&dyn Fn(&mut Simulation); 2] = [&lose_api, &stop_k3s];
+    for lose in lost {
+        let mut simulation = converged(|config| {
+            config.shutdown.ups_path = UpsPath::Auto;
+            config.reconcile.drift = Drift::Report;
+        });
+        lose(&mut simulation);
+        cut_mains(&mut simulation);
+        let mut paths = Vec::new();
+        while simulation.world.own_is_on {
+            simulation.tick();
+            paths.extend(simulation.started.iter().filter_map(|planned| match planned.step {
+                Step::PowerOff { path, .. } => Some(path),
+                _ => None,
+            }));
+        }
+        assert!(simulation.world.is_dark(), "{}", told(&simulation));
+        assert_eq!(simulation.world.acts.harm, vec![], "{}", told(&simulation));
+        assert!(paths.len() >= 5 && paths.iter().all(|path| *path == Path::Emergency), "{paths:?}");
+    }
+}
+
+#[test]
+fn containers_that_nobody_drained_hold_a_declared_power_off_by_name() {
+    let mut simulation = converged(|config| config.reconcile.drift = Drift::Report);
+    simulation.world.hosts.values_mut().for_each(|host| host.unit = UnitState::Stopped);
+    wish(&mut simulation, ClusterState::Poweroff);
+    simulation.run_until(10 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "power off"), 0, "{}", told(&simulation));
+    assert!(matches!(blockers(&simulation)[..], [Blocker::DrainUnknown { .. }]), "{:?}", blockers(&simulation));
+}
+
+#[test]
+fn a_ups_is_not_ignored_by_a_clock_that_begins_anew() {
+    let mut simulation = converged(|_| {});
+    let now = simulation.now().wall;
+    let ups = simulation.world.upses.keys().next().expect("there is one").clone();
+    simulation.declared.holds.push(Hold {
+        what: Held::Ups(ups),
+        reason: String::new(),
+        set_by: "root@test".to_owned(),
+        set_at: now,
+        expires_at: now + jiff::SignedDuration::from_mins(10),
+    });
+    simulation.world.around.own_clock.ahead_seconds = -56 * 365 * 24 * 3600;
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(30 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
 }
 
 /// The emergency budget, in seconds, and the slowest step after three outages with hosts that take so long to go off.

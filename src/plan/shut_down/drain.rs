@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{CORDON_LIMIT, skipped};
 use crate::ledger::Phase;
-use crate::model::NodeName;
+use crate::model::{ClusterState, NodeName};
 use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::{PodRef, Step};
@@ -131,31 +131,45 @@ pub(super) fn drain_node(
     false
 }
 
-/// The API does not answer, so pods cannot be seen. Where nothing runs any more there is nothing to drain.
+/// The API does not answer, so pods cannot be seen. Where nothing runs any more there is nothing to drain; containers that
+/// outlived k3s may be anybody's, unless they were left behind by a descent.
 pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
-    let is_quiet = |name: &NodeName| match scene.host_state(name) {
+    let was_drained = scene.ledger.fulfilled.as_ref().is_some_and(|wish| wish.state != ClusterState::Running);
+    let has_containers = |name: &NodeName| scene.host(name).is_some_and(|host| host.containers > 0);
+    let is_stopped = |name: &NodeName| match scene.host_state(name) {
         HostState::Up => matches!(scene.unit(name), Some(UnitState::Stopped | UnitState::NotFound)),
         HostState::Off | HostState::NotManaged => true,
         HostState::Unreachable | HostState::Wrong | HostState::Unknown => scene.config.is_ignored(name),
     };
-    let quiet: BTreeSet<NodeName> =
-        scene.nodes().map(|(name, _)| name).filter(|name| is_quiet(name)).cloned().collect();
-    if quiet.len() == scene.nodes().count() {
+    let stopped: BTreeSet<NodeName> =
+        scene.nodes().map(|(name, _)| name).filter(|name| is_stopped(name)).cloned().collect();
+    let is_quiet = |name: &&NodeName| was_drained || !has_containers(name);
+    let quiet: BTreeSet<NodeName> = stopped.iter().filter(is_quiet).cloned().collect();
+    let count = scene.nodes().count();
+    if quiet.len() == count {
         return Drained::all(scene, false);
     }
     let elapsed = draft.elapsed(scene, "api-for-drain");
     let limit = scene.limit(scene.config.shutdown.api_wait);
     let evidence = scene.api_evidence();
-    if elapsed < limit {
+    // Where every unit is stopped no API comes back to drain anything.
+    let is_hopeless = scene.effective.is_override() && stopped.len() == count;
+    if elapsed < limit && !is_hopeless {
         draft.wait(WaitReason::ApiReady { evidence }, elapsed, Some(limit));
         return Drained::none();
     }
     if scene.effective.is_override() {
-        skipped(draft, "cordon and drain", format!("the API did not answer for {} s", limit.as_secs()));
+        draft.phases.insert(Phase::DrainShed);
+        let because = if is_hopeless { "k3s is stopped everywhere".to_owned() } else { unanswered(limit) };
+        skipped(draft, "cordon and drain", because);
         return Drained::all(scene, true);
     }
     draft.blockers.push(Blocker::DrainUnknown { evidence });
     Drained { nodes: quiet, is_all: false, is_skipped: false }
+}
+
+fn unanswered(limit: Duration) -> String {
+    format!("the API did not answer for {} s", limit.as_secs())
 }
 
 pub(super) fn skips_drain(scene: &Scene<'_>) -> Option<&'static str> {

@@ -4,14 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Host, Object, World};
 use crate::config::Config;
-use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit, UpsName};
+use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit};
 use crate::snapshot::{
-    ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState, UpsReading,
-    UpsStatus,
+    ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState,
 };
 
 impl World {
@@ -27,34 +25,6 @@ impl World {
             },
             load_cuts: BTreeMap::new(),
         }
-    }
-
-    fn observe_ups(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
-        let battery = &self.upses[name];
-        let poll = config.ups_policy.poll.as_secs().max(1);
-        let began = Duration::from_secs(self.time.as_secs() / poll * poll);
-        if !battery.answers {
-            return Reading::unknown(FailureKind::Unreachable, "connection refused", began);
-        }
-        let load = self.load(name);
-        let mut text = match (battery.mains, battery.holds < battery.capacity) {
-            (true, true) => "OL CHRG".to_owned(),
-            (true, false) => "OL".to_owned(),
-            (false, _) => "OB DISCHRG".to_owned(),
-        };
-        for word in &battery.extra_words {
-            text.push(' ');
-            text.push_str(word);
-        }
-        let reading = UpsReading {
-            status: UpsStatus::parse(&text),
-            charge_percent: Some((battery.holds / battery.capacity * 100.0).round()),
-            runtime: Some(Duration::from_secs_f64((battery.holds / load.max(0.01)).round())),
-            load_percent: Some((load * 100.0).round()),
-            driver_interval: Some(Duration::from_secs(2)),
-            model: Some("built-in".to_owned()),
-        };
-        Reading::known(reading, began)
     }
 
     fn observe_host(&self, name: &NodeName) -> Reading<HostReading> {
@@ -76,11 +46,12 @@ impl World {
             .find(|(_, host)| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running)
             .map(|(name, _)| name);
         let runs_etcd = is_server && matches!(host.unit, UnitState::Running);
-        let pods = self.pods.iter().filter(|pod| pod.node.as_ref() == Some(name)).count();
+        let is_there = |pod: &&super::Pod| pod.node.as_ref() == Some(name) && !host.is_killed;
+        let pods = self.pods.iter().filter(is_there).count();
         Reading::known(
             HostReading {
                 machine_id: self.machine_id(name),
-                boot_id: BootId::new(format!("{name}-{}", host.boot)),
+                boot_id: host.boot_id(name),
                 k3s,
                 k3s_agent,
                 containers: host.system_containers + u32::try_from(pods).unwrap_or(u32::MAX),
@@ -102,7 +73,7 @@ impl World {
 
     fn observe_api(&self, config: &Config) -> ApiSnapshot {
         let server = |host: &Host| {
-            if host.is_on && host.is_reachable && host.unit == UnitState::Running {
+            if host.is_on && host.is_reachable && host.unit == UnitState::Running && !self.is_api_gone {
                 let failed = if self.has_quorum() { BTreeSet::new() } else { BTreeSet::from(["etcd".to_owned()]) };
                 Reading::known(ApiServer { is_ready: self.has_quorum(), failed_checks: failed }, self.time)
             } else {
@@ -112,7 +83,7 @@ impl World {
         let servers = self.hosts.iter().filter(|(_, host)| host.role == Role::ControlPlane);
         let servers = servers.map(|(name, host)| (name.clone(), server(host))).collect();
         let unknown = || (FailureKind::Unreachable, "no API server is ready");
-        if !self.has_quorum() {
+        if !self.has_api() {
             let (kind, why) = unknown();
             return ApiSnapshot {
                 servers,

@@ -1,0 +1,167 @@
+//! Whether it was possible to be dark before a battery ended: the world's own answer, from its own pace.
+//!
+//! Pure. It knows nothing of hecate's rules but when the configuration lets a trigger come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Simulation;
+use crate::model::{NodeName, Role, UpsName};
+use crate::simulate::world::{Host, World};
+use crate::snapshot::UnitState;
+
+/// What a descent takes beyond the world's own shortest one: to see what each of its five stages did, and to begin the
+/// next one.
+const MARGIN: Duration = Duration::from_secs(5 * 6);
+/// What one more thing that goes wrong on the way may cost: a deadline, and the pause before the next try.
+const FAULT: Duration = Duration::from_secs(30);
+
+/// Who is about to lose power, by node; None is the hecate host.
+pub(super) type Whose = Option<NodeName>;
+
+/// The moment from which a descent was due.
+#[derive(Clone, Debug, PartialEq)]
+struct Due {
+    at: Duration,
+    left: Duration,
+    shortest: Duration,
+    boot: u32,
+    is_excused: bool,
+}
+
+/// Keeps, for whoever is at risk, since when a descent was due and what it then could have taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Oracle {
+    due: BTreeMap<Whose, Due>,
+    cuts: BTreeMap<Whose, u32>,
+    faults_left: usize,
+    faults: u32,
+}
+
+impl Oracle {
+    /// Looks after a tick; gives whoever lost its power although it could have been off, with the figures.
+    pub(super) fn look(&mut self, simulation: &Simulation) -> Vec<String> {
+        let world = &simulation.world;
+        self.count_faults(simulation);
+        let mut late = Vec::new();
+        for whose in everybody(world) {
+            let cuts = hard_cuts(world, &whose);
+            let before = self.cuts.insert(whose.clone(), cuts).unwrap_or_default();
+            if cuts > before
+                && let Some(text) = self.due.get(&whose).and_then(|due| self.verdict(simulation, &whose, due))
+            {
+                late.push(text);
+            }
+            self.follow(simulation, whose);
+        }
+        late
+    }
+
+    fn count_faults(&mut self, simulation: &Simulation) {
+        let left = simulation.world.acts.faults.len();
+        let used = self.faults_left.saturating_sub(left);
+        self.faults_left = left;
+        let is_odd = simulation.lag.is_on() || !simulation.disk_works || !simulation.has_passed;
+        self.faults += u32::try_from(used).unwrap_or(u32::MAX);
+        self.due.values_mut().for_each(|due| due.is_excused |= is_odd);
+    }
+
+    /// Begins or ends to count for somebody.
+    fn follow(&mut self, simulation: &Simulation, whose: Whose) {
+        let world = &simulation.world;
+        let left = world.time_to_loss(&whose).filter(|_| is_up(world, &whose));
+        let Some(left) = left else {
+            self.due.remove(&whose);
+            if self.due.is_empty() {
+                self.faults = 0;
+            }
+            return;
+        };
+        let is_excused = is_excused(simulation, &whose);
+        if let Some(due) = self.due.get_mut(&whose) {
+            due.is_excused |= is_excused;
+            return;
+        }
+        let trigger_at = simulation.last.as_ref().map(|last| last.status.budget.trigger_at);
+        if trigger_at.is_some_and(|trigger_at| left <= trigger_at) {
+            let boot = boot(world, &whose);
+            let due = Due { at: world.time, left, shortest: shortest(world), boot, is_excused };
+            self.due.insert(whose, due);
+        }
+    }
+
+    fn verdict(&self, simulation: &Simulation, whose: &Whose, due: &Due) -> Option<String> {
+        let policy = &simulation.config.ups_policy;
+        let noticed = policy.debounce + policy.poll * (policy.debounce_polls + 2);
+        let needed = due.shortest + noticed + MARGIN + FAULT * self.faults;
+        if due.is_excused || due.boot != boot(&simulation.world, whose) || due.left < needed {
+            return None;
+        }
+        let name = whose.as_ref().map_or("the hecate host", NodeName::as_str);
+        Some(format!(
+            "{name} lost power while it ran: {} s were left {} s ago, and the shortest descent with its margin takes {} s",
+            due.left.as_secs(),
+            (simulation.world.time - due.at).as_secs(),
+            needed.as_secs(),
+        ))
+    }
+}
+
+fn everybody(world: &World) -> Vec<Whose> {
+    world.hosts.keys().cloned().map(Some).chain([None]).collect()
+}
+
+fn hard_cuts(world: &World, whose: &Whose) -> u32 {
+    match whose {
+        Some(node) => world.hosts.get(node).map_or(0, |host| host.hard_cuts),
+        None => u32::from(world.own_was_cut()),
+    }
+}
+
+fn boot(world: &World, whose: &Whose) -> u32 {
+    match whose {
+        Some(node) => world.hosts.get(node).map_or(0, |host| host.boot),
+        None => world.own_boot,
+    }
+}
+
+fn is_up(world: &World, whose: &Whose) -> bool {
+    match whose {
+        Some(node) => world.hosts.get(node).is_some_and(|host| host.is_on),
+        None => world.own_is_on,
+    }
+}
+
+/// Whether nobody could have known, or nobody could have reached it.
+fn is_excused(simulation: &Simulation, whose: &Whose) -> bool {
+    let (world, config) = (&simulation.world, &simulation.config);
+    let feeds = match whose {
+        Some(node) => world.hosts.get(node).map(|host| &host.feeds),
+        None => Some(&config.own_host.feeds),
+    };
+    let is_told = |ups: &UpsName| world.upses.get(ups).is_some_and(|battery| battery.is_honest());
+    let is_ignored = simulation.declared.holds.iter().any(|hold| matches!(hold.what, crate::desired::Held::Ups(_)));
+    let is_known = feeds.is_some_and(|feeds| feeds.iter().all(is_told)) && !is_ignored;
+    let is_out_of_reach = match whose {
+        Some(node) => {
+            let is_managed = config.nodes.get(node).is_some_and(|node| node.is_managed);
+            !is_managed || world.hosts.get(node).is_none_or(|host| !host.is_reachable || host.is_confused)
+        }
+        // It waits for the others, and goes with them where they cannot be reached.
+        None => !config.own_host.power_off || world.hosts.values().any(|host| !host.is_reachable || host.is_confused),
+    };
+    let is_alone = config.coordination.role == crate::config::CoordinationRole::Peer;
+    !is_known || is_out_of_reach || is_alone || !world.own_is_on
+}
+
+/// The shortest descent of this world: each stage as long as its slowest host.
+fn shortest(world: &World) -> Duration {
+    let slowest = |role: Role, is_meant: fn(&Host) -> bool| {
+        let hosts = world.hosts.values().filter(|host| host.role == role && host.is_on && is_meant(host));
+        hosts.map(|host| host.slowness).max().unwrap_or(0)
+    };
+    let runs = |host: &Host| host.unit != UnitState::Stopped;
+    let stops = slowest(Role::Worker, runs) + slowest(Role::ControlPlane, runs);
+    let offs = slowest(Role::Worker, |_| true) + slowest(Role::ControlPlane, |_| true) + 1;
+    world.pace.unit_stop * stops + world.pace.host_stop * offs
+}
