@@ -124,6 +124,12 @@ impl Site {
         Ok(Status(serde_json::from_str(&done.out).context("hecate status -o json")?))
     }
 
+    /// What the daemon published last. Unlike the command this never looks by itself: it fails where no daemon runs.
+    pub(crate) fn published(&self) -> Result<Status> {
+        let text = self.on(OWN_HOST, "cat /run/hecate/status.json")?;
+        Ok(Status(serde_json::from_str(&text).context("status.json")?))
+    }
+
     /// Waits until the status shows something.
     pub(crate) fn until_status(&self, what: &str, limit: Duration, holds: impl Fn(&Status) -> bool) -> Result<Status> {
         until(what, limit, || {
@@ -140,6 +146,14 @@ impl Site {
     /// `hecate set-desired`.
     pub(crate) fn set_desired(&self, state: &str, reason: &str) -> Result<()> {
         self.hecate(&["set-desired", state, "--reason", reason])?
+            .ok()
+            .with_context(|| format!("set-desired {state}"))?;
+        Ok(())
+    }
+
+    /// The same for a descent of which only the end matters: nothing is drained, no snapshot is taken.
+    pub(crate) fn set_desired_undrained(&self, state: &str, reason: &str) -> Result<()> {
+        self.hecate(&["set-desired", state, "--skip-drain", "--skip-etcd-snapshot", "--reason", reason])?
             .ok()
             .with_context(|| format!("set-desired {state}"))?;
         Ok(())

@@ -17,7 +17,7 @@ const TRIGGER_LIMIT_SECONDS: f64 = 3.0 + 2.0 + 1.0 + 1.0;
 /// The whole story on the emergency path: nobody touches anything but the power.
 pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -> Result<()> {
     // Units that do not start by themselves: whether the gate holds can be seen.
-    each(&NODES, |node| site.on(node, &format!("systemctl disable -q {}", unit(node))).map(drop))?;
+    each(&NODES, |node| site.on(node, &format!("systemctl disable -q --no-reload {}", unit(node))).map(drop))?;
     let trigger_at = site.status()?.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
     site.cut_mains(trigger_at as u64 + 8)?;
     until_true("runtime at the threshold", seconds(30), || Ok(site.ups_number("battery.runtime")? <= trigger_at))?;
@@ -47,14 +47,14 @@ pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -
     site.ups(&["battery.charge=80"])?;
     site.until_running(seconds(120))?;
     until_true("the workload to run again", seconds(40), || has_workload(site))?;
-    each(&NODES, |node| site.on(node, &format!("systemctl enable -q {}", unit(node))).map(drop))
+    each(&NODES, |node| site.on(node, &format!("systemctl enable -q --no-reload {}", unit(node))).map(drop))
 }
 
 /// Two outages in a row. Of the first nobody hears the end: the driver hangs while on battery. The second comes while the
 /// cluster is brought up again.
 pub(crate) fn silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_round(site: &Site) -> Result<()> {
     // Units that do not start by themselves: what is started is hecate's doing.
-    each(&NODES, |node| site.on(node, &format!("systemctl disable -q {}", unit(node))).map(drop))?;
+    each(&NODES, |node| site.on(node, &format!("systemctl disable -q --no-reload {}", unit(node))).map(drop))?;
     let trigger_at = site.status()?.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
     fall_silent_on_battery(site)?;
     all_off(site)?;
@@ -95,7 +95,7 @@ pub(crate) fn silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_r
     until_true("the workload to run again", seconds(40), || has_workload(site))?;
     let told = counted(site, &mark, "systemctl poweroff")?;
     ensure!(told == [0; 5], "told to power off with mains there: {told:?}");
-    each(&NODES, |node| site.on(node, &format!("systemctl enable -q {}", unit(node))).map(drop))
+    each(&NODES, |node| site.on(node, &format!("systemctl enable -q --no-reload {}", unit(node))).map(drop))
 }
 
 /// The words of a start.

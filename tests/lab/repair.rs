@@ -64,7 +64,7 @@ fn mend(site: &Site) -> Result<()> {
         site.lab(&["wait", host, "30"])?;
     }
     for node in NODES {
-        site.on(node, &format!("systemctl enable -q {}", unit(node)))?;
+        site.on(node, &format!("systemctl enable -q --no-reload {}", unit(node)))?;
     }
     site.on(
         OWN_HOST,
@@ -83,20 +83,24 @@ fn mend(site: &Site) -> Result<()> {
     }
     site.set_desired("running", "before a test")?;
     until("the API", seconds(90), || site.kubectl(&["get", "--raw", "/readyz"]).map(Look::Seen))?;
-    for node in NODES {
+    for node in site.items(&["nodes"])? {
         // What a test cordoned by hand; hecate's own cordons are hecate's matter.
-        let object: serde_json::Value = serde_json::from_str(&site.kubectl(&["get", "node", node, "-o", "json"])?)?;
-        let is_ours = object["metadata"]["annotations"]["hecate.dev/cordoned-by"] != json!(null);
-        if object["spec"]["unschedulable"] == true && !is_ours {
-            site.kubectl(&["uncordon", node])?;
+        let is_ours = node["metadata"]["annotations"]["hecate.dev/cordoned-by"] != json!(null);
+        if let (true, false, Some(name)) =
+            (node["spec"]["unschedulable"] == true, is_ours, node["metadata"]["name"].as_str())
+        {
+            site.kubectl(&["uncordon", name])?;
         }
     }
     site.until_running(seconds(120))?;
     workload(site)
 }
 
-/// Applies the workload and waits until all of it runs.
+/// Applies the workload where it is not there, and waits until all of it runs.
 fn workload(site: &Site) -> Result<()> {
+    if has_workload(site)? {
+        return Ok(());
+    }
     site.apply(include_str!("workload.yaml"))?;
     until("the workload to run", seconds(60), || {
         let is_there = has_workload(site)?;
