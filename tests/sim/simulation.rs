@@ -400,6 +400,22 @@ fn without_a_disk_a_wish_is_not_begun_to_be_carried_out() {
 }
 
 #[test]
+fn on_battery_too_a_wish_ends_in_this_hosts_power_off_only_once_that_is_on_disk() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(10 * MINUTE, |it| count(it, "power off") == 5), "{}", told(&simulation));
+    simulation.disk_works = false;
+    cut_mains(&mut simulation);
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert!(simulation.world.is_dark() && simulation.world.own_is_on, "{}", told(&simulation));
+    simulation.disk_works = true;
+    assert!(simulation.run_until(MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    simulation.world.press_own_button();
+    simulation.run_until(2 * MINUTE, |_| false);
+    assert_eq!(blockers(&simulation), vec![Blocker::AlreadyFulfilled { state: ClusterState::Poweroff }]);
+}
+
+#[test]
 fn a_plan_says_first_what_it_waits_for() {
     let mut simulation = converged(|_| {});
     simulation.world.pods.iter_mut().for_each(|pod| pod.stops_in = Duration::from_secs(25));
