@@ -126,6 +126,7 @@ fn cluster(rng: &mut Rng, drawn: &Drawn) -> Cluster {
         battery_minutes: rng.u64(4..40),
         recharge_minutes: rng.u64(10..60),
         pods: if drawn.workers > 20 { 1 } else { rng.usize(0..6) },
+        storage_pods: false,
         units_enabled: chance(rng, 30),
     }
 }

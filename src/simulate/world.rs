@@ -169,6 +169,8 @@ pub struct Pod {
     pub stops_in: Duration,
     /// Refuses eviction for ever.
     pub is_protected: bool,
+    /// Belongs to its node as the storage's engines do: no drain owes it, and it is no workload.
+    pub is_of_node: bool,
     gone_at: Option<Duration>,
 }
 

@@ -9,7 +9,8 @@ use super::{Host, Object, World};
 use crate::config::Config;
 use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit};
 use crate::snapshot::{
-    ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState,
+    ApiServer, ApiSnapshot, AttachmentObject, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot,
+    UnitState,
 };
 
 impl World {
@@ -104,7 +105,7 @@ impl World {
             servers,
             nodes: Reading::known(Arc::new(nodes), self.time),
             pods: Reading::known(Arc::new(pods), self.time),
-            attachments: Reading::known(Arc::new(Vec::new()), self.time),
+            attachments: Reading::known(Arc::new(self.around.volumes.iter().map(attachment).collect()), self.time),
         }
     }
 
@@ -120,5 +121,15 @@ impl World {
             is_cordoned: object.is_cordoned,
             cordoned_by: object.cordoned_by.clone(),
         })
+    }
+}
+
+fn attachment(node: &NodeName) -> AttachmentObject {
+    AttachmentObject {
+        name: format!("attachment-{node}"),
+        node: node.clone(),
+        volume: Some(format!("volume-{node}")),
+        is_attached: true,
+        namespace: Some("default".to_owned()),
     }
 }
