@@ -11,6 +11,7 @@ mod disk;
 pub mod event;
 mod lag;
 pub mod outage;
+pub mod scenario;
 pub mod script;
 pub mod seeds;
 pub mod shrink;

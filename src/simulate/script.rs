@@ -55,6 +55,9 @@ pub struct Cluster {
     pub unit_stop_seconds: u64,
     /// From power-off told to no power.
     pub host_stop_seconds: u64,
+    /// Whether each node runs a pod of the storage that a disruption budget protects.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub storage_pods: bool,
     /// Whether nodes start k3s by themselves when they boot, as k3s' installer makes them.
     pub units_enabled: bool,
 }
@@ -70,6 +73,7 @@ impl Default for Cluster {
             pods: 4,
             unit_stop_seconds: 5,
             host_stop_seconds: 12,
+            storage_pods: false,
             units_enabled: false,
         }
     }
@@ -149,6 +153,9 @@ impl Cluster {
         world.pace.recharge = Duration::from_secs(60 * self.recharge_minutes.max(1));
         world.pace.unit_stop = Duration::from_secs(self.unit_stop_seconds);
         world.pace.host_stop = Duration::from_secs(self.host_stop_seconds);
+        if self.storage_pods {
+            world.add_storage_pods();
+        }
         world.hosts.values_mut().for_each(|host| host.starts_by_itself = self.units_enabled);
         Ok(Simulation::new(config, world, STARTED_AT))
     }

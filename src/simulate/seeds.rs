@@ -126,6 +126,7 @@ fn cluster(rng: &mut Rng, drawn: &Drawn) -> Cluster {
         battery_minutes: if chance(rng, 40) { rng.u64(2..9) } else { rng.u64(6..40) },
         recharge_minutes: rng.u64(10..60),
         pods: if drawn.workers > 20 { 1 } else { rng.usize(0..6) },
+        storage_pods: false,
         units_enabled: chance(rng, 30),
         unit_stop_seconds: if chance(rng, 60) { 5 } else { rng.u64(1..80) },
         host_stop_seconds: if chance(rng, 60) { 12 } else { rng.u64(2..80) },

@@ -175,6 +175,8 @@ pub struct Pod {
     pub is_protected: bool,
     /// How long its volume takes to be detached once it is gone; None: it has no volume.
     pub detaches_in: Option<Duration>,
+    /// Belongs to its node as the storage's engines do: no drain owes it, and it is no workload.
+    pub is_of_node: bool,
     gone_at: Option<Duration>,
 }
 

@@ -31,14 +31,27 @@ impl World {
             stops_in: stops_in.min(GRACE),
             is_protected: false,
             detaches_in: None,
+            is_of_node: false,
             gone_at: None,
         });
+    }
+
+    /// Adds a pod of the storage to each node, such as Longhorn's instance manager: a disruption budget protects it.
+    pub fn add_storage_pods(&mut self) {
+        let names: Vec<NodeName> = self.hosts.keys().cloned().collect();
+        for name in names {
+            self.add_pod(Some(name.clone()), &format!("instance-manager-{name}"), GRACE);
+            if let Some(pod) = self.pods.last_mut() {
+                pod.object.namespace = "longhorn-system".to_owned();
+                (pod.is_protected, pod.is_of_node) = (true, true);
+            }
+        }
     }
 
     /// Whether a node runs a workload that a drain owes: it outlives k3s, but not the end of its containers.
     pub fn has_workload(&self, node: &NodeName) -> bool {
         let is_alive = self.hosts.get(node).is_some_and(|host| host.is_on && !host.is_killed);
-        is_alive && self.pods.iter().any(|pod| pod.node.as_ref() == Some(node))
+        is_alive && self.pods.iter().any(|pod| pod.node.as_ref() == Some(node) && !pod.is_of_node)
     }
 
     pub(super) fn evict(&mut self, pods: &[PodRef], pdb_grace: Duration) {
