@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::model::Reading;
 use crate::snapshot::Snapshot;
 
 /// Nobody's readings are later than this; what is older than that counts as unknown anyway.
@@ -19,7 +20,12 @@ pub struct Lag {
     pub is_reordered: bool,
     seen: VecDeque<(Duration, Snapshot)>,
     count: u64,
+    /// When hecate opened its eyes.
+    opened: Duration,
 }
+
+/// After a start each source is first seen within so many seconds, one after another.
+const FIRST_LOOKS: u64 = 4;
 
 impl Lag {
     /// Whether readings are not what the world is now.
@@ -27,8 +33,15 @@ impl Lag {
         !self.late.is_zero()
     }
 
+    /// hecate opens its eyes: it has seen nothing yet.
+    pub(super) fn open(&mut self, time: Duration) {
+        self.opened = time;
+    }
+
     /// What hecate sees, when the world shows this.
     pub(super) fn shown(&mut self, time: Duration, snapshot: Snapshot) -> Snapshot {
+        let since = time.saturating_sub(self.opened).as_secs();
+        let snapshot = if since < FIRST_LOOKS { self.first_looks(snapshot, since) } else { snapshot };
         if !self.is_on() {
             self.seen.clear();
             return snapshot;
@@ -42,5 +55,23 @@ impl Lag {
         let is_new = self.is_reordered && self.count.is_multiple_of(2);
         let shown = if is_new { self.seen.back() } else { self.seen.front() };
         shown.map(|(_, snapshot)| snapshot.clone()).unwrap_or_default()
+    }
+
+    /// Some sources are looked at later than others; which, differs from start to start.
+    fn first_looks(&self, mut snapshot: Snapshot, since: u64) -> Snapshot {
+        let turn = self.opened.as_secs();
+        let is_seen = |number: usize| (number as u64 * 7 + turn * 5) % FIRST_LOOKS <= since;
+        let hosts = snapshot.hosts.values_mut().enumerate();
+        hosts.filter(|(number, _)| !is_seen(*number)).for_each(|(_, reading)| *reading = Reading::not_yet());
+        if !is_seen(1) {
+            snapshot.api.attachments = Reading::not_yet();
+        }
+        if !is_seen(2) {
+            snapshot.api.pods = Reading::not_yet();
+        }
+        if !is_seen(3) {
+            snapshot.api.nodes = Reading::not_yet();
+        }
+        snapshot
     }
 }

@@ -211,6 +211,7 @@ impl Simulation {
         self.write(&self.now());
         let found = self.disk.read(&self.declared);
         self.memory = Memory { began: self.world.time, ..Memory::default() };
+        self.lag.open(self.world.time);
         self.history = found.history;
         (self.ledger, self.ledger_problem) = (found.ledger, found.ledger_problem);
         (self.declared.overrides, self.health) = (found.overrides, found.health);

@@ -145,6 +145,7 @@ pub struct Host {
     /// Whether its unit is enabled, so that a boot starts it past every gate.
     pub starts_by_itself: bool,
     unit_until: Option<Duration>,
+    running_since: Option<Duration>,
     event: Option<HostEvent>,
 }
 
@@ -211,6 +212,7 @@ impl World {
             slowness: 1,
             starts_by_itself: false,
             unit_until: None,
+            running_since: Some(Duration::ZERO),
             event: None,
         };
         let battery = |ups: &crate::config::Ups| {

@@ -179,6 +179,12 @@ impl Look<'_> {
         }
     }
 
+    /// Whether the CAL that the latest poll says is none, or has stood for too long to be one.
+    fn is_calibration_over(&self) -> bool {
+        let is_stuck = self.polls.samples.back().is_some_and(|last| self.is_stuck_in_calibration(&last.reading.status));
+        is_stuck || self.stood(&[UpsWord::Cal]).is_some_and(|stood| stood >= self.policy.calibration_max)
+    }
+
     fn calibrating(&self, status: &UpsStatus) -> Assessment {
         let stood = self.stood(&[UpsWord::Cal]).unwrap_or_default();
         if stood < self.policy.calibration_max {
@@ -257,10 +263,13 @@ impl Look<'_> {
         let mut polls = 0;
         let mut first = self.now.boottime;
         let mut counted: Option<Duration> = None;
+        let is_calibration_over = self.is_calibration_over();
         for (index, sample) in self.polls.samples.iter().enumerate().rev() {
             let status = &sample.reading.status;
             let is_on_battery = is_drawn(sample) || sense(status) == Sense::DischargingOnLine;
-            if !is_on_battery || !self.low(index).0 {
+            // What a calibration drew says nothing of an outage that follows it.
+            let is_on_purpose = sense(status) == Sense::Calibrating && !is_calibration_over;
+            if is_on_purpose || !is_on_battery || !self.low(index).0 {
                 break;
             }
             let interval = sample.reading.driver_interval.unwrap_or_default().min(self.policy.max_age);

@@ -204,17 +204,21 @@ pub(super) fn detach(scene: &Scene<'_>, draft: &mut Draft, drained: &Drained) ->
     if scene.effective.is_override() && scene.episode.phases.contains_key(&Phase::EtcdSnapshot) {
         return true;
     }
-    match attached {
-        Some(0) => return true,
-        None => return drained.is_all,
-        Some(_) if drained.is_skipped => return true,
-        Some(_) if !drained.is_all => return false,
-        Some(_) => {}
-    }
-    let volumes = attached.unwrap_or_default();
     let elapsed = scene.phase_age(Phase::Detach).unwrap_or_default();
     let configured = scene.config.shutdown.detach_timeout;
     let limit = scene.limit_within(configured, elapsed, scene.budget.needs.snapshot);
+    let volumes = match attached {
+        Some(0) => return true,
+        Some(_) | None if drained.is_skipped => return true,
+        Some(_) | None if !drained.is_all => return false,
+        Some(volumes) => volumes,
+        None if scene.api_ready() && elapsed < limit => {
+            // After a restart of hecate they are looked at later than nodes and pods are.
+            draft.wait(WaitReason::FirstObservation { of: "the volumes".to_owned() }, elapsed, Some(limit));
+            return false;
+        }
+        None => return true,
+    };
     if elapsed < limit {
         draft.wait(WaitReason::Detached { volumes }, elapsed, Some(limit));
         return false;

@@ -11,6 +11,7 @@ use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::Step;
 use crate::snapshot::Datastore;
+use crate::status::HostState;
 use crate::tracker::InFlight;
 
 /// Why a snapshot is taken.
@@ -42,10 +43,21 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         is_unit_alive(scene, name) && scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none())
     };
     let unlisted = servers.iter().find(is_unlisted).map(|name| (*name).clone());
+    let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
     let Some(node) = snapshot_node(scene, &servers) else {
-        let what = "the etcd snapshot";
-        if scene.effective.is_override() || servers.iter().all(|name| !is_unit_alive(scene, name)) {
-            skipped(draft, what, "no server runs".to_owned());
+        // Who was not looked at yet, after a restart of hecate, may run.
+        if let Some(name) = servers.iter().find(|name| scene.host_state(name) == HostState::Unknown) {
+            let limit = Some(scene.limit(scene.config.shutdown.unreachable_limit));
+            draft.wait(WaitReason::FirstObservation { of: name.to_string() }, elapsed, limit);
+            return false;
+        }
+        let is_stopped = |name: &&NodeName| match scene.host_state(name) {
+            HostState::Off => true,
+            HostState::Up => !is_unit_alive(scene, name),
+            HostState::NotManaged | HostState::Unreachable | HostState::Wrong | HostState::Unknown => false,
+        };
+        if scene.effective.is_override() || servers.iter().all(is_stopped) {
+            skipped(draft, "the etcd snapshot", "no server runs".to_owned());
             return true;
         }
         draft.blockers.push(Blocker::EtcdSnapshotMissing { node: None, evidence: "no healthy server".to_owned() });
@@ -57,7 +69,6 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         draft.later(step);
         return false;
     }
-    let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
     let limit = scene.limit_within(configured, elapsed, Duration::ZERO);
     let is_saving = scene.host(&node).is_some_and(|host| host.is_saving_etcd_snapshot);
     if elapsed < limit {

@@ -28,7 +28,7 @@ const ECHO: Duration = Duration::from_secs(60);
 const FINDINGS_MAX: usize = 5;
 
 /// The invariants, by the name under which a finding is told.
-pub const RULES: [&str; 14] = [
+pub const RULES: [&str; 15] = [
     ON_BATTERY,
     HEALTHY_MAINS,
     TWO_ACTORS,
@@ -43,8 +43,10 @@ pub const RULES: [&str; 14] = [
     RESTART,
     NAMED,
     CONVERGES,
+    SNAPSHOT,
 ];
 
+const SNAPSHOT: &str = "no server stops for a wish before the etcd snapshot that it wants";
 const ON_BATTERY: &str = "nothing starts on battery or below the gate";
 const HEALTHY_MAINS: &str = "nothing is shut down on healthy mains without a wish";
 const TWO_ACTORS: &str = "no two actors do what is harmful when doubled";
@@ -249,6 +251,7 @@ impl Watch {
                 }
             }
             Step::StopUnit { node, .. } | Step::KillContainers { node, .. } | Step::PowerOff { node, .. } => {
+                self.snapshot(simulation, decision, step, node);
                 self.stop(simulation, step);
                 self.quorum(simulation, decision, step, node);
             }
@@ -357,6 +360,21 @@ impl Watch {
             .all(|ups| self.calm.get(ups).is_some_and(|since| world.time.saturating_sub(*since) >= calm));
         if self.spec.state == ClusterState::Running && is_calm && simulation.health != DeclaredHealth::Lost {
             self.broken(HEALTHY_MAINS, step.to_string());
+        }
+    }
+
+    /// A server that has been running is stopped for a wish only once there is a snapshot, or the wish does without.
+    fn snapshot(&mut self, simulation: &Simulation, decision: &Decision, step: &Step, node: &NodeName) {
+        let world = &simulation.world;
+        let Some(episode) = decision.status.episode.as_ref() else { return };
+        let is_stop = matches!(step, Step::StopUnit { .. });
+        let runs =
+            world.hosts.get(node).is_some_and(|it| it.role == Role::ControlPlane && it.has_run(world.time, ECHO));
+        let wants = !decision.effective.is_override() && !self.spec.options.skip_etcd_snapshot;
+        let prefix = format!("hecate-{}", episode.run);
+        let has_one = world.etcd_snapshots.values().flatten().any(|name| name.starts_with(&prefix));
+        if is_stop && runs && wants && !has_one {
+            self.broken(SNAPSHOT, step.to_string());
         }
     }
 

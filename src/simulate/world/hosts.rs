@@ -125,6 +125,12 @@ impl World {
 }
 
 impl Host {
+    /// Whether k3s has been running for so long.
+    pub fn has_run(&self, time: Duration, span: Duration) -> bool {
+        let since = self.running_since.filter(|_| self.unit == UnitState::Running);
+        since.is_some_and(|since| time.saturating_sub(since) >= span)
+    }
+
     pub(super) fn switch_off(&mut self) {
         self.is_on = false;
         self.event = None;
@@ -139,7 +145,7 @@ impl Host {
         }
         match self.unit {
             UnitState::Starting if may_start => {
-                self.unit = UnitState::Running;
+                (self.unit, self.running_since) = (UnitState::Running, Some(time));
                 (self.system_containers, self.is_killed) = (SYSTEM_CONTAINERS, false);
                 self.unit_until = None;
             }
