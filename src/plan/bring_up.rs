@@ -398,6 +398,8 @@ fn uncordon(scene: &Scene<'_>, draft: &mut Draft, is_served: bool, missing: &BTr
     let elapsed = if is_served && !missing.is_empty() { draft.elapsed(scene, "uncordon") } else { Duration::ZERO };
     let limit = scene.config.startup.uncordon_wait;
     let mut held = false;
+    let is_own = |(name, _): &(&NodeName, &Node)| objects.get(*name).is_some_and(|it| it.cordoned_by.is_some());
+    let is_held_by_peer = scene.nodes().any(|node| is_own(&node)) && peers::holds_cordons(scene, draft);
     for (name, _) in scene.nodes() {
         let Some(object) = objects.get(name).filter(|object| object.is_cordoned) else { continue };
         if object.cordoned_by.is_none() {
@@ -405,7 +407,9 @@ fn uncordon(scene: &Scene<'_>, draft: &mut Draft, is_served: bool, missing: &BTr
             continue;
         }
         let step = Step::Uncordon { node: name.clone() };
-        if is_served && scene.readiness(name).is_ok() && (missing.is_empty() || elapsed >= limit) {
+        if is_held_by_peer {
+            draft.later(step);
+        } else if is_served && scene.readiness(name).is_ok() && (missing.is_empty() || elapsed >= limit) {
             draft.want(step, UNCORDON_LIMIT, "hecate cordoned it and it is Ready again");
         } else {
             held |= is_served && scene.readiness(name).is_ok();

@@ -19,7 +19,7 @@ use super::world::acts::StepFault;
 use super::world::around::{Clock, PeerHost};
 use super::world::ups::Lie;
 use crate::desired::{Held, Hold, Options};
-use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, NodeName, PeerName, UpsName};
+use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, MachineId, NodeName, PeerName, UpsName};
 
 /// A host that takes longer than this for everything is down.
 const SLOWNESS_MAX: u32 = 60;
@@ -134,14 +134,19 @@ pub enum Event {
     },
     /// Every pod is protected by a disruption budget that never allows anything.
     PodsProtected,
-    /// A volume of the workload is attached to a node, and stays so.
-    VolumeAttached {
-        /// Which.
+    /// Every pod has a volume that takes so long to be detached once the pod is gone.
+    VolumesDetachIn {
+        /// How long.
+        seconds: u64,
+    },
+    /// Another host stands at a node's address.
+    Impostor {
+        /// Which node's.
         node: NodeName,
     },
-    /// It is detached.
-    VolumeDetached {
-        /// Which.
+    /// The right host stands at a node's address again.
+    ImpostorGone {
+        /// Which node's.
         node: NodeName,
     },
     /// What goes wrong with the next steps that hecate begins, in this order.
@@ -294,8 +299,14 @@ impl Event {
                 world.pods.iter_mut().for_each(|pod| pod.stops_in = Duration::from_secs(*seconds));
             }
             Event::PodsProtected => world.pods.iter_mut().for_each(|pod| pod.is_protected = true),
-            Event::VolumeAttached { node } => _ = world.around.volumes.insert(node.clone()),
-            Event::VolumeDetached { node } => _ = world.around.volumes.remove(node),
+            Event::VolumesDetachIn { seconds } => {
+                let takes = Some(Duration::from_secs(*seconds));
+                world.pods.iter_mut().for_each(|pod| pod.detaches_in = takes);
+            }
+            Event::Impostor { node } => {
+                world.around.machine_ids.insert(node.clone(), MachineId::new(format!("not-{node}")));
+            }
+            Event::ImpostorGone { node } => _ = world.around.machine_ids.remove(node),
             Event::Steps { faults } => world.acts.faults.extend(faults),
             Event::ApiGone => world.is_api_gone = true,
             Event::ApiBack => world.is_api_gone = false,

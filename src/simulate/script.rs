@@ -54,6 +54,10 @@ pub struct Cluster {
     /// Whether each node runs a pod of the storage that a disruption budget protects.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub storage_pods: bool,
+    /// From a unit's stop to it being stopped.
+    pub unit_stop_seconds: u64,
+    /// From power-off told to no power.
+    pub host_stop_seconds: u64,
     /// Whether nodes start k3s by themselves when they boot, as k3s' installer makes them.
     pub units_enabled: bool,
 }
@@ -68,6 +72,8 @@ impl Default for Cluster {
             recharge_minutes: 180,
             pods: 4,
             storage_pods: false,
+            unit_stop_seconds: 5,
+            host_stop_seconds: 12,
             units_enabled: false,
         }
     }
@@ -148,6 +154,8 @@ impl Cluster {
         if self.storage_pods {
             world.add_storage_pods();
         }
+        world.pace.unit_stop = Duration::from_secs(self.unit_stop_seconds);
+        world.pace.host_stop = Duration::from_secs(self.host_stop_seconds);
         world.hosts.values_mut().for_each(|host| host.starts_by_itself = self.units_enabled);
         Ok(Simulation::new(config, world, STARTED_AT))
     }

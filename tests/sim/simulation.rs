@@ -400,6 +400,22 @@ fn without_a_disk_a_wish_is_not_begun_to_be_carried_out() {
 }
 
 #[test]
+fn on_battery_too_a_wish_ends_in_this_hosts_power_off_only_once_that_is_on_disk() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(10 * MINUTE, |it| count(it, "power off") == 5), "{}", told(&simulation));
+    simulation.disk_works = false;
+    cut_mains(&mut simulation);
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert!(simulation.world.is_dark() && simulation.world.own_is_on, "{}", told(&simulation));
+    simulation.disk_works = true;
+    assert!(simulation.run_until(MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    simulation.world.press_own_button();
+    simulation.run_until(2 * MINUTE, |_| false);
+    assert_eq!(blockers(&simulation), vec![Blocker::AlreadyFulfilled { state: ClusterState::Poweroff }]);
+}
+
+#[test]
 fn a_plan_says_first_what_it_waits_for() {
     let mut simulation = converged(|_| {});
     simulation.world.pods.iter_mut().for_each(|pod| pod.stops_in = Duration::from_secs(25));
@@ -523,6 +539,22 @@ fn a_drain_that_cannot_be_begun_leaves_the_graceful_path_by_name() {
         assert_eq!(simulation.world.acts.harm, vec![], "{}", told(&simulation));
         assert!(paths.len() >= 5 && paths.iter().all(|path| *path == Path::Emergency), "{paths:?}");
     }
+}
+
+#[test]
+fn who_comes_up_in_the_middle_of_an_outage_goes_down_again() {
+    let mut simulation = converged(|config| config.own_host.power_off = false);
+    simulation.world.hosts.values_mut().for_each(|host| host.starts_by_itself = true);
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(30 * MINUTE, |it| it.world.is_dark() && it.is_converged()), "{}", told(&simulation));
+    // Back for too short a time to count, but hosts boot with them.
+    mains_back(&mut simulation);
+    simulation.run_until(Duration::from_secs(20), |_| false);
+    cut_mains(&mut simulation);
+    let is_any_on = |it: &Simulation| it.world.hosts.values().any(|host| host.is_on);
+    assert!(simulation.run_until(3 * MINUTE, is_any_on), "hosts boot:\n{}", told(&simulation));
+    assert!(simulation.run_until(10 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+    assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
 }
 
 #[test]

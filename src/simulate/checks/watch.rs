@@ -179,6 +179,7 @@ impl Watch {
                 Harm::Undrained(node) => (UNDRAINED, format!("{node} was powered off with its workload")),
                 Harm::LaterBoot(node) => (TWO_ACTORS, format!("{node} was powered off after it had come back")),
                 Harm::SecondSnapshot(node) => (REPEATED, format!("a second etcd snapshot of one run on {node}")),
+                Harm::Impostor(node) => (UNKNOWN, format!("a step on the host that stands at the address of {node}")),
                 Harm::CutWhileOn(node) => (TWO_ACTORS, format!("a load was cut while it fed {node}")),
             };
             self.broken(rule, text);
@@ -231,9 +232,11 @@ impl Watch {
         match step {
             Step::StartUnit { node, .. } | Step::Wake { node } => {
                 self.start(simulation, node);
+                self.against_peer(simulation, step);
                 self.prerequisites(simulation, decision, step, node);
             }
             Step::Uncordon { node } => {
+                self.against_peer(simulation, step);
                 if self.foreign.contains(node) {
                     self.broken(FOREIGN, format!("{step}, which somebody else cordoned"));
                 }
@@ -268,19 +271,25 @@ impl Watch {
             world.upses.get(*ups).is_some_and(|it| it.is_honest() && it.mains && it.holds / it.capacity * 100.0 < least)
         };
         let low = feeds.iter().find(is_low).filter(|ups| !is_allowed && !self.is_ignored(simulation, ups)).cloned();
-        let held = self.peers.iter().find(|(_, since)| {
-            let age = world.time.saturating_sub(**since);
-            age >= noticed && age + ECHO < config.coordination.startup_guard_max_age
-        });
-        let held = held.map(|(peer, _)| peer.clone()).filter(|_| world.around.own_clock.ahead_seconds == 0);
         if let Some(ups) = lost {
             self.broken(ON_BATTERY, format!("a start of {node} while {ups} is on battery"));
         }
         if let Some(ups) = low {
             self.broken(ON_BATTERY, format!("a start of {node} while the battery of {ups} is below the gate"));
         }
-        if let Some(peer) = held {
-            self.broken(TWO_ACTORS, format!("a start of {node} while {peer} shuts the cluster down"));
+    }
+
+    /// Nothing that would undo what another hecate host is seen to do.
+    fn against_peer(&mut self, simulation: &Simulation, step: &Step) {
+        let world = &simulation.world;
+        let stops = self.peers.iter().find(|(_, since)| {
+            let age = world.time.saturating_sub(**since);
+            let limit = simulation.config.coordination.startup_guard_max_age;
+            age >= NOTICED + simulation.lag.late && age + ECHO < limit
+        });
+        let stops = stops.map(|(peer, _)| peer.clone()).filter(|_| world.around.own_clock.ahead_seconds == 0);
+        if let Some(peer) = stops {
+            self.broken(TWO_ACTORS, format!("{step} while {peer} shuts the cluster down"));
         }
     }
 

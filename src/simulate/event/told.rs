@@ -44,8 +44,9 @@ impl fmt::Display for Event {
             Event::Cordoned { node } => write!(f, "somebody cordons {node}"),
             Event::PodsStopIn { seconds } => write!(f, "pods take {seconds} s to end"),
             Event::PodsProtected => f.write_str("a disruption budget protects every pod"),
-            Event::VolumeAttached { node } => write!(f, "a volume is attached to {node}"),
-            Event::VolumeDetached { node } => write!(f, "the volume of {node} is detached"),
+            Event::VolumesDetachIn { seconds } => write!(f, "every pod has a volume that is detached in {seconds} s"),
+            Event::Impostor { node } => write!(f, "another host stands at the address of {node}"),
+            Event::ImpostorGone { node } => write!(f, "{node} is itself again"),
             Event::Steps { faults } => {
                 let named: BTreeSet<String> = faults.iter().map(|it| format!("{it:?}").to_lowercase()).collect();
                 let named: Vec<String> = named.into_iter().collect();

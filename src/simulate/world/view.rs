@@ -105,8 +105,21 @@ impl World {
             servers,
             nodes: Reading::known(Arc::new(nodes), self.time),
             pods: Reading::known(Arc::new(pods), self.time),
-            attachments: Reading::known(Arc::new(self.around.volumes.iter().map(attachment).collect()), self.time),
+            attachments: Reading::known(Arc::new(self.attachments()), self.time),
         }
+    }
+
+    fn attachments(&self) -> Vec<AttachmentObject> {
+        let held = self.pods.iter().filter(|pod| pod.detaches_in.is_some()).filter_map(|pod| pod.node.as_ref());
+        let all = held.chain(self.detaching.iter().map(|(node, _)| node)).enumerate();
+        let object = |(number, node): (usize, &NodeName)| AttachmentObject {
+            name: format!("csi-{number}"),
+            node: node.clone(),
+            volume: Some(format!("pvc-{number}")),
+            is_attached: true,
+            namespace: Some("default".to_owned()),
+        };
+        all.map(object).collect()
     }
 
     fn object(&self, name: &NodeName) -> Option<NodeObject> {
@@ -121,15 +134,5 @@ impl World {
             is_cordoned: object.is_cordoned,
             cordoned_by: object.cordoned_by.clone(),
         })
-    }
-}
-
-fn attachment(node: &NodeName) -> AttachmentObject {
-    AttachmentObject {
-        name: format!("attachment-{node}"),
-        node: node.clone(),
-        volume: Some(format!("volume-{node}")),
-        is_attached: true,
-        namespace: Some("default".to_owned()),
     }
 }
