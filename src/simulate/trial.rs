@@ -58,6 +58,12 @@ pub struct Outcome {
     pub nodes: BTreeMap<String, (bool, String, bool)>,
     /// How many hosts lost their power while they ran.
     pub hard_cuts: u32,
+    /// How often hosts were powered off.
+    pub power_offs: u32,
+    /// How often a load was cut.
+    pub load_cuts: u32,
+    /// How many etcd snapshots there are.
+    pub etcd_snapshots: usize,
 }
 
 /// What a play is made of.
@@ -220,5 +226,8 @@ fn outcome(simulation: &Simulation) -> Outcome {
         state: simulation.last.as_ref().filter(|last| last.plan.is_converged()).map(|last| last.effective.state()),
         nodes: world.hosts.iter().map(|(name, host)| node(name, host)).collect(),
         hard_cuts: world.hosts.values().map(|host| host.hard_cuts).sum(),
+        power_offs: world.hosts.values().map(|host| host.power_offs).sum(),
+        load_cuts: world.upses.values().filter_map(|battery| battery.cut.as_ref()).map(|cut| cut.told).sum(),
+        etcd_snapshots: world.etcd_snapshots.values().map(|names| names.len()).sum(),
     }
 }

@@ -132,6 +132,8 @@ pub struct Host {
     /// Whether its containers ended, with its power or by hecate's hand, and k3s was not started since: no pod bound to
     /// it runs.
     pub is_killed: bool,
+    /// How often it was powered off.
+    pub power_offs: u32,
     /// How often it lost power while it still ran an undrained workload.
     pub hard_cuts: u32,
     /// How many wake-ups it does not hear; None: all of them.
@@ -171,10 +173,10 @@ pub struct Pod {
     pub stops_in: Duration,
     /// Refuses eviction for ever.
     pub is_protected: bool,
-    /// Belongs to its node as the storage's engines do: no drain owes it, and it is no workload.
-    pub is_of_node: bool,
     /// How long its volume takes to be detached once it is gone; None: it has no volume.
     pub detaches_in: Option<Duration>,
+    /// Belongs to its node as the storage's engines do: no drain owes it, and it is no workload.
+    pub is_of_node: bool,
     gone_at: Option<Duration>,
 }
 
@@ -202,6 +204,7 @@ impl World {
             unit: UnitState::Running,
             system_containers: 3,
             is_killed: false,
+            power_offs: 0,
             hard_cuts: 0,
             deaf_to: node.wake.as_ref().map(|_| 0),
             min_supplies: node.min_supplies,

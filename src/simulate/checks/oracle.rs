@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Simulation;
+use crate::config::UpsPath;
 use crate::desired::Held;
 use crate::model::{NodeName, Role, UpsName};
 use crate::simulate::world::{Host, World};
@@ -88,8 +89,7 @@ impl Oracle {
             due.excuse = due.excuse.or(excuse);
             return;
         }
-        let trigger_at = simulation.last.as_ref().map(|last| last.status.budget.trigger_at);
-        if trigger_at.is_some_and(|trigger_at| left <= trigger_at) {
+        if left <= trigger_at(simulation) {
             let boot = boot(world, &whose);
             let due = Due { at: world.time, left, shortest: shortest(world), boot, excuse };
             self.due.insert(whose, due);
@@ -111,6 +111,22 @@ impl Oracle {
             needed.as_secs(),
         ))
     }
+}
+
+/// The time left at which a descent is due, by the configuration alone: learned budgets are as long as the floor at least.
+fn trigger_at(simulation: &Simulation) -> Duration {
+    let (shutdown, own) = (&simulation.config.shutdown, &simulation.config.own_host);
+    let is_learned = simulation.last.as_ref().is_some_and(|last| {
+        let budget = &last.status.budget;
+        budget.full_samples > 0 || budget.emergency_samples > 0
+    });
+    let budget = match (is_learned, shutdown.ups_path) {
+        (true, _) => shutdown.budget_floor,
+        (false, UpsPath::Auto) => shutdown.estimated_budget,
+        (false, UpsPath::Emergency) => shutdown.emergency_budget,
+    };
+    let own = if own.power_off { own.power_off_time } else { Duration::ZERO };
+    (budget + own).mul_f64(simulation.config.ups_policy.runtime_safety_factor)
 }
 
 fn everybody(world: &World) -> Vec<Whose> {

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::Finding;
 use super::oracle::Oracle;
-use crate::config::TimeSyncMode;
+use crate::config::{Drift, TimeSyncMode};
 use crate::decide::Decision;
 use crate::desired::{DeclaredHealth, Spec};
 use crate::model::{ClusterState, Intent, NodeName, PeerName, Role, UpsName};
 use crate::plan::step::Step;
-use crate::simulate::Simulation;
 use crate::simulate::event::Event;
 use crate::simulate::world::acts::Harm;
+use crate::simulate::world::{Host, Object};
+use crate::simulate::{QUIET_TICK, Simulation};
 use crate::snapshot::{UnitState, UpsStatus, UpsWord};
 
 /// What a UPS says is known to hecate so long after it became true: an answer may be 15 s old, and a poll takes two.
@@ -77,12 +78,14 @@ pub struct Watch {
     harm_told: usize,
     disturbed: Duration,
     converged_run: Option<String>,
+    /// Since when something is not as desired although that is said.
+    odd: Option<Duration>,
 }
 
 impl Watch {
     /// Begins to watch.
     pub fn new(simulation: &Simulation) -> Self {
-        let foreign = |(name, object): (&NodeName, &crate::simulate::world::Object)| {
+        let foreign = |(name, object): (&NodeName, &Object)| {
             (object.is_cordoned && object.cordoned_by.is_none()).then(|| name.clone())
         };
         Self {
@@ -96,6 +99,7 @@ impl Watch {
             harm_told: 0,
             disturbed: Duration::ZERO,
             converged_run: None,
+            odd: None,
         }
     }
 
@@ -199,36 +203,39 @@ impl Watch {
     /// What is said to be as desired must be so, where hecate sees the world as it is.
     fn convergence(&mut self, simulation: &Simulation, decision: &Decision) {
         let world = &simulation.world;
-        let has_reason = !decision.plan.is_converged()
-            || decision.status.is_converged
-                && decision.status.episode.as_ref().is_some_and(|it| it.converged.is_some());
-        if !has_reason {
-            self.broken(NAMED, "it is neither converged nor does it say why not".to_owned());
-        }
+        let is_converged = decision.plan.is_converged();
         let run = decision.status.episode.as_ref().filter(|it| it.converged.is_some()).map(|it| it.run.to_string());
         let is_new = run.is_some() && run != self.converged_run;
         self.converged_run = run;
-        if !is_new || world.time.saturating_sub(self.disturbed) < ECHO || decision.effective.is_partial() {
-            return;
-        }
         let wanted = match decision.effective.state() {
             ClusterState::Running => UnitState::Running,
             ClusterState::DrainedOff | ClusterState::Poweroff => UnitState::Stopped,
         };
-        let is_odd = |(name, host): &(&NodeName, &crate::simulate::world::Host)| {
-            let is_managed = simulation.config.nodes.get(*name).is_some_and(|node| node.is_managed);
-            host.is_on && is_managed && host.unit != wanted
+        let is_up = wanted == UnitState::Running;
+        let is_odd = |(name, host): &(&NodeName, &Host)| {
+            let Some(node) = simulation.config.nodes.get(*name).filter(|node| node.is_managed) else { return false };
+            // Only a worker may be away, or be left alone where drift is only reported; nobody may be who should be dark.
+            let may_be_away = !is_up || node.role == Role::Worker || simulation.config.is_ignored(name);
+            let may_drift = is_up && simulation.config.reconcile.drift == Drift::Report;
+            if host.is_on { host.unit != wanted && !may_drift } else { !may_be_away }
         };
-        if let Some((name, host)) = world.hosts.iter().find(is_odd) {
-            self.broken(
-                NAMED,
-                format!("converged for {}, but k3s on {name} is {:?}", decision.effective.state(), host.unit),
-            );
+        let odd = world.hosts.iter().find(is_odd);
+        let is_meant = is_converged && !decision.effective.is_partial() && (is_up || is_new);
+        let Some((name, host)) = odd.filter(|_| is_meant) else {
+            self.odd = None;
+            return;
+        };
+        let since = *self.odd.get_or_insert(world.time);
+        let is_seen = is_new || world.time.saturating_sub(since) >= NOTICED + QUIET_TICK;
+        if is_seen && world.time.saturating_sub(self.disturbed) >= ECHO {
+            let state = decision.effective.state();
+            self.broken(NAMED, format!("converged for {state}, but {name} is on: {}, k3s {:?}", host.is_on, host.unit));
         }
     }
 
     fn step(&mut self, simulation: &Simulation, decision: &Decision, step: &Step) {
         self.shown_already(decision, step);
+        self.unlooked(simulation, decision, step);
         match step {
             Step::StartUnit { node, .. } | Step::Wake { node } => {
                 self.start(simulation, node);
@@ -368,6 +375,26 @@ impl Watch {
         let is_named = effective.nodes().contains(node);
         if !is_named || is_server(node) && left * 2 <= servers {
             self.broken(QUORUM, format!("{step} with {left} of {servers} servers left"));
+        }
+    }
+
+    /// A step is begun on what was looked at since the last one on the same target ended.
+    fn unlooked(&mut self, simulation: &Simulation, decision: &Decision, step: &Step) {
+        let snapshot = &decision.status.snapshot;
+        let host = |node: &NodeName| snapshot.hosts.get(node).map(|reading| reading.began());
+        let looked = match step {
+            Step::StartUnit { node, .. }
+            | Step::StopUnit { node, .. }
+            | Step::KillContainers { node, .. }
+            | Step::SaveEtcdSnapshot { node, .. }
+            | Step::PowerOff { node, .. }
+            | Step::Wake { node } => host(node),
+            Step::Cordon { .. } | Step::Uncordon { .. } | Step::Drain { .. } => Some(snapshot.api.nodes.began()),
+            Step::PowerOffOwnHost { .. } | Step::CutLoad { .. } => None,
+        };
+        let ended = simulation.memory.ended.get(&step.target());
+        if looked.zip(ended).is_some_and(|(looked, ended)| looked < *ended) {
+            self.broken(REPEATED, format!("{step} before anybody looked at what the last step there did"));
         }
     }
 

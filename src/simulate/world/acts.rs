@@ -215,12 +215,14 @@ impl World {
         if path == Path::Graceful && runs_workload {
             self.acts.harm.push(Harm::Undrained(node.clone()));
         }
-        if boot_id.is_some_and(|id| *id != host.boot_id(node)) {
+        // Only the boot that was meant may be ended; one that was not named is none.
+        if boot_id.is_none_or(|id| *id != host.boot_id(node)) {
             self.acts.harm.push(Harm::LaterBoot(node.clone()));
         }
         // A host that shuts down already is not made to begin anew.
         if !matches!(host.event, Some(HostEvent::OffAt(_))) {
             host.event = Some(HostEvent::OffAt(self.time + self.pace.host_stop * host.slowness));
+            host.power_offs += 1;
         }
     }
 

@@ -30,8 +30,8 @@ impl World {
             node,
             stops_in: stops_in.min(GRACE),
             is_protected: false,
-            is_of_node: false,
             detaches_in: None,
+            is_of_node: false,
             gone_at: None,
         });
     }

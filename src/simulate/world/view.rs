@@ -111,15 +111,8 @@ impl World {
 
     fn attachments(&self) -> Vec<AttachmentObject> {
         let held = self.pods.iter().filter(|pod| pod.detaches_in.is_some()).filter_map(|pod| pod.node.as_ref());
-        let all = held.chain(self.detaching.iter().map(|(node, _)| node)).enumerate();
-        let object = |(number, node): (usize, &NodeName)| AttachmentObject {
-            name: format!("csi-{number}"),
-            node: node.clone(),
-            volume: Some(format!("pvc-{number}")),
-            is_attached: true,
-            namespace: Some("default".to_owned()),
-        };
-        all.map(object).collect()
+        let detaching = self.detaching.iter().map(|(node, _)| node);
+        held.chain(detaching).chain(&self.around.volumes).enumerate().map(attachment).collect()
     }
 
     fn object(&self, name: &NodeName) -> Option<NodeObject> {
@@ -134,5 +127,15 @@ impl World {
             is_cordoned: object.is_cordoned,
             cordoned_by: object.cordoned_by.clone(),
         })
+    }
+}
+
+fn attachment((number, node): (usize, &NodeName)) -> AttachmentObject {
+    AttachmentObject {
+        name: format!("csi-{number}"),
+        node: node.clone(),
+        volume: Some(format!("pvc-{number}")),
+        is_attached: true,
+        namespace: Some("default".to_owned()),
     }
 }
