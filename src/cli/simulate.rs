@@ -1,4 +1,6 @@
-//! `hecate simulate`: plays a power cut in the built-in world, through the same decisions as the daemon's.
+//! `hecate simulate`: plays an outage or a scenario in the built-in world, through the same decisions as the daemon's.
+
+mod scenario;
 
 use std::time::Duration;
 
@@ -20,13 +22,16 @@ const MINUTES_MAX: u64 = 7 * 24 * 60;
 /// More pods a node than any kubelet runs.
 const PODS_MAX: usize = 500;
 
-/// Play an outage on a built-in cluster
+/// Play an outage or an incident on a built-in cluster
 ///
-/// Needs no cluster and no configuration; with --config it rehearses your own inventory and limits.
+/// Needs no cluster and no configuration; with --config `power-cut` rehearses your own inventory and limits.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub(super) struct SimulateArgs {
+    #[command(flatten)]
+    scenario: scenario::ScenarioArgs,
     #[command(subcommand)]
-    story: Story,
+    story: Option<Story>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,11 +57,21 @@ enum Story {
         #[arg(long)]
         graceful: bool,
     },
+    /// List the built-in scenarios: incidents that users of other tools have reported
+    ///
+    /// `hecate simulate NAME` plays one.
+    List(scenario::ListArgs),
 }
 
 /// Runs it.
 pub(super) fn run(args: SimulateArgs, context: &Context<'_>) -> Result<u8, Stop> {
-    let Story::PowerCut { output, outage_minutes, runtime_minutes, pods, graceful } = args.story;
+    let (output, outage_minutes, runtime_minutes, pods, graceful) = match args.story {
+        None => return scenario::run(&args.scenario, context),
+        Some(Story::List(args)) => return scenario::list(&args, context),
+        Some(Story::PowerCut { output, outage_minutes, runtime_minutes, pods, graceful }) => {
+            (output, outage_minutes, runtime_minutes, pods, graceful)
+        }
+    };
     if pods > PODS_MAX {
         return Err(Stop::saying(USAGE, format!("--pods is at most {PODS_MAX}")));
     }

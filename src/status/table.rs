@@ -52,7 +52,7 @@ impl Palette {
 
 /// One cell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     text: String,
     tone: Tone,
 }
@@ -76,7 +76,7 @@ impl From<String> for Cell {
 }
 
 /// Draws rows under headings, two blanks between columns, no blanks at the end of a line.
-pub(super) fn draw(headings: &[&str], rows: &[Vec<Cell>], palette: Palette) -> String {
+pub(crate) fn draw(headings: &[&str], rows: &[Vec<Cell>], palette: Palette) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
         cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or(0)
