@@ -47,7 +47,7 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
     let may_wake = if needs_start { is_open } else { quiet_guards(scene, draft) };
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
-            absent(scene, draft, name, node);
+            absent(scene, draft, name, node, may_wake);
         }
     }
     wake(scene, draft, may_wake);
@@ -209,7 +209,7 @@ fn silent_upses(scene: &Scene<'_>) -> String {
 
 /// Rule 2: a host that does not answer. A control plane is needed; a worker that nothing requires is a warning after its
 /// limit, not a wall.
-fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
+fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node, may_wake: bool) {
     let evidence = scene.host_evidence(name);
     let state = scene.host_state(name);
     if scene.config.is_ignored(name) {
@@ -226,6 +226,11 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
     }
     if scene.host_failure(name) == Some(FailureKind::AccessDenied) {
         draft.blockers.push(Blocker::AccessDenied { node: name.clone(), evidence });
+        return;
+    }
+    if is_wake_wanted(scene, name) && !may_wake {
+        // Its time begins when it may be woken.
+        draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, Duration::ZERO, None);
         return;
     }
     // A host that was off for hours gets the whole limit from the beginning of the episode.

@@ -149,16 +149,6 @@ pub enum Event {
         /// Which node's.
         node: NodeName,
     },
-    /// A volume of the workload is attached to a node, and stays so.
-    VolumeAttached {
-        /// Which.
-        node: NodeName,
-    },
-    /// It is detached.
-    VolumeDetached {
-        /// Which.
-        node: NodeName,
-    },
     /// What goes wrong with the next steps that hecate begins, in this order.
     Steps {
         /// One a step.
@@ -317,8 +307,6 @@ impl Event {
                 world.around.machine_ids.insert(node.clone(), MachineId::new(format!("not-{node}")));
             }
             Event::ImpostorGone { node } => _ = world.around.machine_ids.remove(node),
-            Event::VolumeAttached { node } => _ = world.around.volumes.insert(node.clone()),
-            Event::VolumeDetached { node } => _ = world.around.volumes.remove(node),
             Event::Steps { faults } => world.acts.faults.extend(faults),
             Event::ApiGone => world.is_api_gone = true,
             Event::ApiBack => world.is_api_gone = false,

@@ -35,6 +35,7 @@ use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::{BootId, ClusterState, Now};
 use crate::plan::Planned;
+use crate::plan::blocker::{Wait, WaitReason};
 use crate::tracker::{Command, Event, Memory, track};
 
 /// One tick of the virtual clock while something goes on.
@@ -199,7 +200,9 @@ impl Simulation {
             return TICK;
         }
         let is_on_battery = self.world.upses.values().any(|battery| !battery.mains);
-        let longest = if is_on_battery { BATTERY_TICK } else { QUIET_TICK };
+        let is_retrying = |wait: &Wait| matches!(wait.reason, WaitReason::Backoff { .. });
+        let is_about_to = self.last.as_ref().is_some_and(|last| last.plan.waits.iter().any(is_retrying));
+        let longest = if is_on_battery || is_about_to { BATTERY_TICK } else { QUIET_TICK };
         match self.world.next_change() {
             Some(at) => at.saturating_sub(self.world.time).clamp(TICK, longest),
             None => longest,

@@ -530,10 +530,11 @@ fn a_drain_that_cannot_be_begun_leaves_the_graceful_path_by_name() {
         let mut paths = Vec::new();
         while simulation.world.own_is_on {
             simulation.tick();
-            paths.extend(simulation.started.iter().filter_map(|planned| match planned.step {
-                Step::PowerOff { path, .. } => Some(path),
-                _ => None,
-            }));
+            for planned in &simulation.started {
+                if let Step::PowerOff { path, .. } = planned.step {
+                    paths.push(path);
+                }
+            }
         }
         assert!(simulation.world.is_dark(), "{}", told(&simulation));
         assert_eq!(simulation.world.acts.harm, vec![], "{}", told(&simulation));

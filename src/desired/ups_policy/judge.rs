@@ -30,6 +30,10 @@ const LB_DOUBTED_CHARGE: f64 = 50.0;
 /// standing; see `onlinedischarge_onbattery` in usbhid-ups(8)).
 const DISCHARGE_BELIEVED: f64 = 5.0;
 
+/// Mains count as there without a break while no two polls are further apart than so many times the age at which one is
+/// stale: a quiet loop takes one in every 15 s.
+const HEARD: u32 = 2;
+
 /// A charge that has not moved by a point in so long on battery says nothing: no battery meant here lasts 16 hours.
 const CHARGE_FROZEN: Duration = Duration::from_secs(600);
 
@@ -140,7 +144,7 @@ impl Look<'_> {
     fn lost(&self, why: &str) -> Assessment {
         let last = self.polls.samples.iter().rev().find(|sample| is_telling(&sample.reading.status));
         let was_on_battery = match last {
-            Some(last) => last.reading.status.has(UpsWord::Cal) || is_drawn(last),
+            Some(last) => is_drawn(last),
             None => self.seen_on_battery_this_boot,
         };
         if !was_on_battery {
@@ -308,10 +312,17 @@ impl Look<'_> {
         let is_discharging = |one: &UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
         let last = self.polls.samples.back()?;
         let discharged = self.polls.samples.iter().rev().find(|one| is_discharging(one));
-        match discharged.filter(|_| !is_discharging(last)) {
-            Some(ended) => Some(stood.min(self.now.since(ended.began))),
-            None => Some(stood),
-        }
+        let stood = match discharged.filter(|_| !is_discharging(last)) {
+            Some(ended) => stood.min(self.now.since(ended.began)),
+            None => stood,
+        };
+        // What nobody heard for a while may have gone and come back meanwhile.
+        let pairs = self.polls.samples.iter().zip(self.polls.samples.iter().skip(1));
+        let is_gap = |(before, after): &(&UpsSample, &UpsSample)| {
+            after.began.saturating_sub(before.began) > self.policy.max_age * HEARD
+        };
+        let resumed = pairs.filter(is_gap).last().map(|(_, after)| self.now.since(after.began));
+        Some(resumed.map_or(stood, |resumed| stood.min(resumed)))
     }
 
     fn time_left(&self, index: usize) -> Option<TimeLeft> {

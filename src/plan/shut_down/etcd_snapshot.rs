@@ -40,7 +40,8 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         return true;
     }
     let is_unlisted = |name: &&&NodeName| {
-        is_unit_alive(scene, name) && scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none())
+        let has_no_list = || scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none());
+        scene.host_state(name) == HostState::Unknown || is_unit_alive(scene, name) && has_no_list()
     };
     let unlisted = servers.iter().find(is_unlisted).map(|name| (*name).clone());
     let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();

@@ -47,8 +47,6 @@ impl fmt::Display for Event {
             Event::VolumesDetachIn { seconds } => write!(f, "every pod has a volume that is detached in {seconds} s"),
             Event::Impostor { node } => write!(f, "another host stands at the address of {node}"),
             Event::ImpostorGone { node } => write!(f, "{node} is itself again"),
-            Event::VolumeAttached { node } => write!(f, "a volume is attached to {node}"),
-            Event::VolumeDetached { node } => write!(f, "the volume of {node} is detached"),
             Event::Steps { faults } => {
                 let named: BTreeSet<String> = faults.iter().map(|it| format!("{it:?}").to_lowercase()).collect();
                 let named: Vec<String> = named.into_iter().collect();

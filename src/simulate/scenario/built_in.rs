@@ -70,6 +70,8 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "who-was-up-survives-a-restart",
     "whole-cluster-goes-down-in-order",
     "woken-until-seen",
+    "woken-until-seen-after-a-long-recharge",
+    "word-lost-with-a-calibration-flag-on-mains",
     "words-said-twice",
 ];
 

@@ -26,8 +26,6 @@ pub struct Around {
     pub machine_ids: BTreeMap<NodeName, MachineId>,
     /// Nodes whose host has the unit of the other role.
     pub other_units: BTreeSet<NodeName>,
-    /// Nodes to which a volume of the workload is attached.
-    pub volumes: BTreeSet<NodeName>,
     /// Nodes of the API that no inventory knows.
     pub strangers: BTreeSet<NodeName>,
 }

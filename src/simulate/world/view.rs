@@ -112,7 +112,7 @@ impl World {
     fn attachments(&self) -> Vec<AttachmentObject> {
         let held = self.pods.iter().filter(|pod| pod.detaches_in.is_some()).filter_map(|pod| pod.node.as_ref());
         let detaching = self.detaching.iter().map(|(node, _)| node);
-        held.chain(detaching).chain(&self.around.volumes).enumerate().map(attachment).collect()
+        held.chain(detaching).enumerate().map(attachment).collect()
     }
 
     fn object(&self, name: &NodeName) -> Option<NodeObject> {
