@@ -1,4 +1,10 @@
-//! `hecate simulate`: plays a power cut in the built-in world, through the same decisions as the daemon's.
+//! `hecate simulate`: plays power cuts in the built-in world, through the same decisions as the daemon's.
+
+mod chart;
+mod cores;
+mod rehearsal;
+mod seeds;
+mod svg;
 
 use std::time::Duration;
 
@@ -6,6 +12,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use self::rehearsal::RehearsalArgs;
+use self::seeds::SeedsArgs;
 use super::exit::{CONVERGED, PENDING, USAGE};
 use super::{Context, Format, Stop};
 use crate::config::{Config, UpsPath};
@@ -20,13 +28,26 @@ const MINUTES_MAX: u64 = 7 * 24 * 60;
 /// More pods a node than any kubelet runs.
 const PODS_MAX: usize = 500;
 
-/// Play an outage on a built-in cluster
+/// Play outages: one, many of your own cluster, or random ones under every invariant
 ///
-/// Needs no cluster and no configuration; with --config it rehearses your own inventory and limits.
+/// Needs no cluster and no configuration. `power-cut` tells one outage as a timeline. `--outages N` answers whether the
+/// cluster would be dark in time; with --config it is your own, with its inventory, limits and past runs. `--seeds N` plays
+/// random clusters, with `--faults` amid everything that can go wrong. Exits with 13 when anything was not as it should be.
 #[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true)]
 pub(super) struct SimulateArgs {
     #[command(subcommand)]
-    story: Story,
+    story: Option<Story>,
+    /// The first seed of `--outages` or `--seeds`; alone or with a count of 1 its timeline is printed
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// How it is printed
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    #[command(flatten)]
+    rehearsal: RehearsalArgs,
+    #[command(flatten)]
+    seeds: SeedsArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,9 +57,6 @@ enum Story {
     /// Prints the timeline; `*` is the world, `!` the UPS policy, `>` what is obeyed, `+` and `-` a step's start and end,
     /// `.` a wait, `#` a blocker, `=` convergence. Exits with 0 when the cluster was dark in time and runs again.
     PowerCut {
-        /// How the timeline is printed
-        #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-        output: Format,
         /// How long mains are gone
         #[arg(long, value_name = "MINUTES", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
         outage_minutes: u64,
@@ -56,7 +74,19 @@ enum Story {
 
 /// Runs it.
 pub(super) fn run(args: SimulateArgs, context: &Context<'_>) -> Result<u8, Stop> {
-    let Story::PowerCut { output, outage_minutes, runtime_minutes, pods, graceful } = args.story;
+    let is_rehearsal = args.rehearsal.outages.is_some();
+    match args.story {
+        None if is_rehearsal => rehearsal::run(args.rehearsal, args.seed, args.output, context),
+        None => seeds::run(&args.seeds, args.seed, args.output, context),
+        Some(_) if is_rehearsal || args.seeds.is_asked() || args.seed.is_some() => {
+            Err(Stop::saying(USAGE, "--outages, --seeds and --seed play without a subcommand"))
+        }
+        Some(story) => play(story, args.output, context),
+    }
+}
+
+fn play(story: Story, output: Format, context: &Context<'_>) -> Result<u8, Stop> {
+    let Story::PowerCut { outage_minutes, runtime_minutes, pods, graceful } = story;
     if pods > PODS_MAX {
         return Err(Stop::saying(USAGE, format!("--pods is at most {PODS_MAX}")));
     }

@@ -1,6 +1,7 @@
 //! The real binary: help, what it prints, and its exit codes.
 
 mod follow;
+mod simulate;
 mod text;
 mod wishes;
 
