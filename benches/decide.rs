@@ -4,7 +4,6 @@
 //! then a table: milliseconds a decision, and how many times as long per node as with 100 nodes in the same run. 1.0 is
 //! linear. `-- quiet/100$` runs what matches.
 
-#![expect(missing_docs, reason = "criterion's macros make functions without a word")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says so best by ending there")]
 
 use std::cell::RefCell;
