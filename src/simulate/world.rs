@@ -142,6 +142,8 @@ pub struct Host {
     pub min_supplies: usize,
     /// How many times as long as usual everything takes on it.
     pub slowness: u32,
+    /// How long things take on it, where that is not as everywhere.
+    pub pace: Option<Pace>,
     /// Whether its unit is enabled, so that a boot starts it past every gate.
     pub starts_by_itself: bool,
     unit_until: Option<Duration>,
@@ -210,6 +212,7 @@ impl World {
             deaf_to: node.wake.as_ref().map(|_| 0),
             min_supplies: node.min_supplies,
             slowness: 1,
+            pace: None,
             starts_by_itself: false,
             unit_until: None,
             running_since: Some(Duration::ZERO),

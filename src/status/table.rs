@@ -58,7 +58,7 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
+    pub(crate) fn new(tone: Tone, text: impl Into<String>) -> Self {
         Self { text: text.into(), tone }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn draw(headings: &[&str], rows: &[Vec<Cell>], palette: Palette) -> S
 }
 
 /// `[######----]`: how full something is.
-pub(super) fn bar(part: f64, cells: usize) -> String {
+pub(crate) fn bar(part: f64, cells: usize) -> String {
     let share = part.clamp(0.0, 1.0);
     // Rounded down: a bar is only full when the thing is. The epsilon undoes 0.3 x 10 = 2.999...
     let filled = (0..cells).filter(|cell| (*cell as f64 + 1.0) <= share * cells as f64 + 1e-9).count();

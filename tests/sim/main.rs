@@ -7,6 +7,7 @@
 
 mod feeds;
 mod guards;
+mod rehearsal;
 mod scenarios;
 mod seeds;
 mod simulation;

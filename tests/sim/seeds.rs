@@ -5,37 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use hecate::simulate::seeds::{Trouble, script};
-use hecate::simulate::shrink::shrink;
-use hecate::simulate::trial::{Trial, compare_without_kills, trial};
+use hecate::simulate::hunt::{play, tell};
+use hecate::simulate::seeds::Trouble;
 
 /// So many seeds are played, from this one on; `HECATE_SEEDS=100000 HECATE_SEED=7` plays others.
 const SEEDS: u64 = 2_000;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-/// Plays one seed with kills left out too where there are any.
-fn play(seed: u64, trouble: Trouble) -> Trial {
-    let script = script(seed, trouble);
-    let mut trial = trial(&script).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    if trouble == Trouble::Outages {
-        let differs = compare_without_kills(&script, &trial).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        trial.findings.extend(differs);
-    }
-    trial
-}
-
-/// A failing seed as a story that a person can read, and as a scenario that can be played again.
-fn story(seed: u64, trouble: Trouble, rule: &str) -> String {
-    let fails = |smaller: &hecate::simulate::script::Script| {
-        trial(smaller).is_ok_and(|trial| trial.findings.iter().any(|finding| finding.rule == rule))
-    };
-    let small = shrink(&script(seed, trouble), fails);
-    let told = trial(&small).unwrap();
-    let lines: String = told.timeline.iter().map(|line| format!("{line}\n")).collect();
-    format!("{}\n{lines}{:#?}\n", serde_yaml::to_string(&small).unwrap(), told.findings)
 }
 
 #[test]
@@ -52,7 +29,7 @@ fn whatever_happens_nothing_bad_is_done_and_all_is_well_in_the_end() {
                 return bad;
             }
             let trouble = if seed % 5 == 4 { Trouble::Outages } else { Trouble::Faults };
-            let trial = play(seed, trouble);
+            let trial = play(seed, trouble).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             passes.fetch_add(trial.passes, Ordering::Relaxed);
             let mut seen = seen.lock().unwrap();
             trial.seen.iter().for_each(|name| *seen.entry(*name).or_insert(0) += 1);
@@ -75,7 +52,8 @@ fn whatever_happens_nothing_bad_is_done_and_all_is_well_in_the_end() {
     let each =
         bad.iter().map(|(seed, _, it)| format!("seed {seed}: {}: {}\n", it.rule, it.evidence)).collect::<String>();
     if let Some((seed, trouble, finding)) = bad.iter().min_by_key(|(seed, _, _)| *seed) {
-        panic!("{told}\n{each}\nseed {seed}, shrunk:\n{}", story(*seed, *trouble, finding.rule));
+        let story = tell(*seed, *trouble, finding.rule).unwrap();
+        panic!("{told}\n{each}\nseed {seed}, shrunk:\n{story}\n{}", story.yaml().unwrap());
     }
     #[expect(clippy::print_stdout, reason = "the figures are what a person looks for")]
     {

@@ -3,37 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::Args;
 use serde::Serialize;
 
-use crate::cli::exit::{CONFIGURATION, CONVERGED, UNEXPECTED, USAGE};
+use crate::cli::exit::{CONFIGURATION, CONVERGED, PLAYED_BADLY, USAGE};
 use crate::cli::{Context, Format, Stop};
 use crate::config::did_you_mean;
 use crate::simulate::scenario::built_in::{BUILT_IN, BuiltIn, find};
 use crate::simulate::scenario::{Manner, Played, Scenario};
 use crate::status::table::{Cell, draw};
-
-/// Which scenario, and how it is printed.
-#[derive(Debug, Args)]
-pub(super) struct ScenarioArgs {
-    /// A built-in scenario's name (see `hecate simulate list`), or a scenario's file
-    ///
-    /// Prints the timeline from the moment at which the cluster is converged, then each claim of the scenario. Exits with
-    /// 0 when all of them hold and no rule was broken, with 1 otherwise, and with 3 where the file has mistakes.
-    #[arg(value_name = "SCENARIO")]
-    scenario: Option<String>,
-    /// How it is printed
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
-}
-
-/// How the list is printed.
-#[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    /// How the list is printed
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
-}
 
 /// A line of the list.
 #[derive(Serialize)]
@@ -44,13 +21,13 @@ struct Row {
 }
 
 /// Lists the built-in scenarios.
-pub(super) fn list(args: &ListArgs, context: &Context<'_>) -> Result<u8, Stop> {
+pub(super) fn list(output: Format, context: &Context<'_>) -> Result<u8, Stop> {
     let row = |one: &BuiltIn| -> anyhow::Result<Row> {
         let scenario = Scenario::parse(one.text).with_context(|| format!("read the built-in scenario {}", one.name))?;
         Ok(Row { name: one.name, about: scenario.about, incidents: scenario.incidents })
     };
     let rows: Vec<Row> = BUILT_IN.iter().map(row).collect::<anyhow::Result<_>>()?;
-    context.output.value(args.output, &rows, || {
+    context.output.value(output, &rows, || {
         let cells = rows.iter().map(|row| {
             vec![Cell::from(row.name), Cell::from(row.about.as_str()), Cell::from(row.incidents.join(", "))]
         });
@@ -60,10 +37,7 @@ pub(super) fn list(args: &ListArgs, context: &Context<'_>) -> Result<u8, Stop> {
 }
 
 /// Plays one.
-pub(super) fn run(args: &ScenarioArgs, context: &Context<'_>) -> Result<u8, Stop> {
-    let Some(name) = &args.scenario else {
-        return Err(Stop::saying(USAGE, "nothing to play was named").with_hint("`hecate simulate list` names some"));
-    };
+pub(super) fn run(name: &str, output: Format, context: &Context<'_>) -> Result<u8, Stop> {
     let text = text(name)?;
     let scenario = Scenario::parse(&text).map_err(|error| {
         for line in error.lines() {
@@ -72,8 +46,8 @@ pub(super) fn run(args: &ScenarioArgs, context: &Context<'_>) -> Result<u8, Stop
         Stop::saying(CONFIGURATION, format!("understand the scenario {name}"))
     })?;
     let played = scenario.play().context("build the scenario's cluster")?;
-    context.output.value(args.output, &played, || told(&played))?;
-    if played.is_good() { Ok(CONVERGED) } else { Err(Stop::saying(UNEXPECTED, broken(name, &played))) }
+    context.output.value(output, &played, || told(&played))?;
+    if played.is_good() { Ok(CONVERGED) } else { Err(Stop::saying(PLAYED_BADLY, broken(name, &played))) }
 }
 
 /// The text of a built-in scenario, or of a file.

@@ -321,7 +321,7 @@ impl Look<'_> {
         let is_gap = |(before, after): &(&UpsSample, &UpsSample)| {
             after.began.saturating_sub(before.began) > self.policy.max_age * HEARD
         };
-        let resumed = pairs.filter(is_gap).last().map(|(_, after)| self.now.since(after.began));
+        let resumed = pairs.rev().find(is_gap).map(|(_, after)| self.now.since(after.began));
         Some(resumed.map_or(stood, |resumed| stood.min(resumed)))
     }
 

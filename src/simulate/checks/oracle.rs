@@ -9,7 +9,7 @@ use super::Simulation;
 use crate::config::UpsPath;
 use crate::desired::Held;
 use crate::model::{NodeName, Role, UpsName};
-use crate::simulate::world::{Host, World};
+use crate::simulate::world::{Host, Pace, World};
 use crate::snapshot::UnitState;
 
 /// What a descent takes beyond the world's own shortest one: to see what each of its five stages did, and to begin the
@@ -186,12 +186,15 @@ fn excuse(simulation: &Simulation, whose: &Whose) -> Option<&'static str> {
 
 /// The shortest descent of this world: each stage as long as its slowest host.
 fn shortest(world: &World) -> Duration {
-    let slowest = |role: Role, is_meant: fn(&Host) -> bool| {
-        let hosts = world.hosts.values().filter(|host| host.role == role && host.is_on && is_meant(host));
-        hosts.map(|host| host.slowness).max().unwrap_or(0)
+    let slowest = |role: Role, takes: fn(&Host, Pace) -> Duration| {
+        let hosts = world.hosts.values().filter(|host| host.role == role && host.is_on);
+        hosts.map(|host| takes(host, host.pace.unwrap_or(world.pace)) * host.slowness).max().unwrap_or_default()
     };
-    let runs = |host: &Host| host.unit != UnitState::Stopped;
-    let stops = slowest(Role::Worker, runs) + slowest(Role::ControlPlane, runs);
-    let offs = slowest(Role::Worker, |_| true) + slowest(Role::ControlPlane, |_| true) + 1;
-    world.pace.unit_stop * stops + world.pace.host_stop * offs
+    let stop = |host: &Host, pace: Pace| match host.unit {
+        UnitState::Stopped => Duration::ZERO,
+        UnitState::Running | UnitState::Starting | UnitState::Stopping | UnitState::NotFound => pace.unit_stop,
+    };
+    let stops = slowest(Role::Worker, stop) + slowest(Role::ControlPlane, stop);
+    let off = |_: &Host, pace: Pace| pace.host_stop;
+    stops + slowest(Role::Worker, off) + slowest(Role::ControlPlane, off) + world.pace.host_stop
 }

@@ -182,7 +182,7 @@ impl World {
                 if made {
                     self.acts.harm.push(Harm::SecondSnapshot(node.clone()));
                 }
-                Some(self.pace.etcd_snapshot)
+                Some(self.hosts.get(node).and_then(|host| host.pace).unwrap_or(self.pace).etcd_snapshot)
             }
             Step::PowerOff { node, boot_id, path, .. } => {
                 self.power_off(node, boot_id.as_ref(), *path);
@@ -221,16 +221,17 @@ impl World {
         }
         // A host that shuts down already is not made to begin anew.
         if !matches!(host.event, Some(HostEvent::OffAt(_))) {
-            host.event = Some(HostEvent::OffAt(self.time + self.pace.host_stop * host.slowness));
+            host.event = Some(HostEvent::OffAt(self.time + host.pace.unwrap_or(self.pace).host_stop * host.slowness));
             host.power_offs += 1;
         }
     }
 
     fn start_unit(&mut self, node: &NodeName) -> Option<Duration> {
         let host = self.hosts.get_mut(node)?;
+        let pace = host.pace.unwrap_or(self.pace);
         let takes = match host.role {
-            Role::ControlPlane => self.pace.server_start,
-            Role::Worker => self.pace.agent_start,
+            Role::ControlPlane => pace.server_start,
+            Role::Worker => pace.agent_start,
         };
         if host.is_on && host.is_reachable && host.unit == UnitState::Stopped {
             host.unit = UnitState::Starting;
@@ -241,7 +242,7 @@ impl World {
 
     fn stop_unit(&mut self, node: &NodeName) -> Option<Duration> {
         let host = self.hosts.get_mut(node)?;
-        let takes = self.pace.unit_stop * host.slowness;
+        let takes = host.pace.unwrap_or(self.pace).unit_stop * host.slowness;
         if host.is_on && host.is_reachable && matches!(host.unit, UnitState::Running | UnitState::Starting) {
             host.unit = UnitState::Stopping;
             host.unit_until = Some(self.time + takes);

@@ -21,9 +21,8 @@ impl World {
 
     /// Somebody presses a node's power button.
     pub fn press_button(&mut self, node: &NodeName) {
-        let boot_at = self.time + self.pace.host_boot;
         if let Some(host) = self.hosts.get_mut(node).filter(|host| !host.is_on) {
-            host.event = Some(HostEvent::OnAt(boot_at));
+            host.event = Some(HostEvent::OnAt(self.time + host.pace.unwrap_or(self.pace).host_boot));
         }
     }
 

@@ -98,11 +98,12 @@ impl World {
         if let Some(battery) = self.upses.get_mut(ups) {
             battery.mains = true;
         }
-        let boot_at = self.time + self.pace.host_boot;
         for host in self.hosts.values_mut().filter(|host| host.feeds.contains(ups)) {
+            let pace = host.pace.unwrap_or(self.pace);
+            let boot_at = self.time + pace.host_boot;
             let goes_off = matches!(host.event, Some(HostEvent::OffAt(_)));
             if !host.is_on || goes_off {
-                let later = if goes_off { self.pace.host_stop } else { Duration::ZERO };
+                let later = if goes_off { pace.host_stop } else { Duration::ZERO };
                 host.event = Some(HostEvent::OnAt(boot_at + later));
                 if goes_off {
                     host.switch_off();
@@ -113,7 +114,7 @@ impl World {
         let own_goes_off = matches!(self.own_event, Some(OwnEvent::OffAt(_)));
         if self.own_feeds.contains(ups) && (!self.own_is_on || own_goes_off) {
             self.own_is_on = false;
-            self.own_event = Some(OwnEvent::OnAt(boot_at));
+            self.own_event = Some(OwnEvent::OnAt(self.time + self.pace.host_boot));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod follow;
 mod scenarios;
+mod simulate;
 mod text;
 mod wishes;
 

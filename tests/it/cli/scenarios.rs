@@ -47,11 +47,11 @@ fn a_built_in_scenario_and_a_file_are_played_and_judged() {
 }
 
 #[test]
-fn a_broken_claim_ends_with_one_and_says_what_was_wrong() {
+fn a_broken_claim_ends_with_13_and_says_what_was_wrong() {
     let folder = TempDir::new().expect("a temporary folder can be made");
     let path = file(&folder, "converged running");
     let ran = simulate(&[path.to_str().expect("a path of letters")]);
-    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert_eq!(ran.code, Some(13), "{}", ran.err);
     assert!(ran.out.contains("BROKEN  never converged running  (00:00:"), "{}", ran.out);
     assert!(
         ran.err.contains("1 of 2 claims and 0 rules are broken; what must never happen did: Doing anything."),
