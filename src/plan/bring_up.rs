@@ -383,18 +383,22 @@ fn ready(scene: &Scene<'_>, draft: &mut Draft) -> BTreeSet<NodeName> {
             draft.warnings.push(Warning::NodeNotRegistered { node: name.clone() });
         }
     }
+    let waited_for: BTreeSet<&str> = draft.waits.iter().filter_map(|wait| waited_for(&wait.reason)).collect();
     for (name, _) in scene.config.workers() {
         let is_expected = scene.host_state(name) != HostState::Up && !scene.config.is_ignored(name);
-        if is_expected && draft.waits.iter().any(|wait| waits_for(&wait.reason, name)) {
+        if is_expected && waited_for.contains(name.as_str()) {
             missing.insert(name.clone());
         }
     }
     missing
 }
 
-fn waits_for(reason: &WaitReason, name: &NodeName) -> bool {
-    matches!(reason, WaitReason::NodeReachable { node, .. } if node == name)
-        || matches!(reason, WaitReason::FirstObservation { of } if of == name.as_str())
+/// The host whose answer is waited for.
+fn waited_for(reason: &WaitReason) -> Option<&str> {
+    if let WaitReason::NodeReachable { node, .. } = reason {
+        return Some(node.as_str());
+    }
+    if let WaitReason::FirstObservation { of } = reason { Some(of) } else { None }
 }
 
 /// Rule 4: takes back hecate's own cordons, all together: one by one, every pending pod would pile onto the first node.

@@ -16,9 +16,12 @@ use crate::snapshot::{
 impl World {
     /// What observers would see now.
     pub fn observe(&self, config: &Config) -> Snapshot {
+        let mut pods: BTreeMap<&NodeName, u32> = BTreeMap::new();
+        self.pods.iter().filter_map(|pod| pod.node.as_ref()).for_each(|node| *pods.entry(node).or_default() += 1);
+        let host = |name| self.observe_host(name, pods.get(name).copied().unwrap_or_default());
         Snapshot {
             upses: self.upses.keys().map(|name| (name.clone(), self.observe_ups(config, name))).collect(),
-            hosts: config.managed().map(|(name, _)| (name.clone(), self.observe_host(name))).collect(),
+            hosts: config.managed().map(|(name, _)| (name.clone(), host(name))).collect(),
             api: self.observe_api(config),
             peers: {
                 let peers = config.coordination.peer_hosts.iter();
@@ -28,7 +31,7 @@ impl World {
         }
     }
 
-    fn observe_host(&self, name: &NodeName) -> Reading<HostReading> {
+    fn observe_host(&self, name: &NodeName, pods: u32) -> Reading<HostReading> {
         let host = &self.hosts[name];
         if !host.is_on || !host.is_reachable {
             return Reading::unknown(FailureKind::TimedOut, "connection timed out", self.time);
@@ -47,15 +50,14 @@ impl World {
             .find(|(_, host)| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running)
             .map(|(name, _)| name);
         let runs_etcd = is_server && matches!(host.unit, UnitState::Running);
-        let is_there = |pod: &&super::Pod| pod.node.as_ref() == Some(name) && !host.is_killed;
-        let pods = self.pods.iter().filter(is_there).count();
+        let pods = if host.is_killed { 0 } else { pods };
         Reading::known(
             HostReading {
                 machine_id: self.machine_id(name),
                 boot_id: host.boot_id(name),
                 k3s,
                 k3s_agent,
-                containers: host.system_containers + u32::try_from(pods).unwrap_or(u32::MAX),
+                containers: host.system_containers.saturating_add(pods),
                 killall_allowed: true,
                 datastore: is_server.then_some(Datastore::Etcd),
                 etcd: runs_etcd.then(|| EtcdMember {
