@@ -344,6 +344,19 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_powered_nothing_off_counts_as_longer() {
+        let mut drained = vec![run(400, Path::Graceful, RunResult::Converged); 3];
+        drained.iter_mut().for_each(|run| run.state = ClusterState::DrainedOff);
+        assert_eq!(budget(drained).full.time, Duration::from_secs(400 + 60) + OFF_WAVES);
+    }
+
+    #[test]
+    fn the_emergency_path_never_takes_longer_than_the_full_one() {
+        let quick = budget(vec![run(200, Path::Graceful, RunResult::Converged); 3]);
+        assert_eq!((quick.full.time.as_secs(), quick.emergency.time.as_secs()), (200 + 60, 200 + 60));
+    }
+
+    #[test]
     fn steps_are_learned_for_each_node() {
         let lessons = Lessons::of(&[
             run(200, Path::Emergency, RunResult::Converged),

@@ -241,7 +241,7 @@ impl Simulation {
     }
 
     /// Plays until a condition holds or the limit has passed; says whether it held.
-    pub fn run_until(&mut self, limit: Duration, is_reached: impl Fn(&Simulation) -> bool) -> bool {
+    pub fn run_until(&mut self, limit: Duration, mut is_reached: impl FnMut(&Simulation) -> bool) -> bool {
         let end = self.world.time + limit;
         while self.world.time < end {
             self.tick();

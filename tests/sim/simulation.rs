@@ -10,7 +10,7 @@ use hecate::plan::blocker::{Blocker, WaitReason, Warning};
 use hecate::plan::step::Step;
 use hecate::simulate::Simulation;
 use hecate::simulate::blueprint;
-use hecate::simulate::checks::check;
+use hecate::simulate::checks::{Watch, check};
 use hecate::simulate::outage::{Outage, power_cut};
 use hecate::simulate::story::StoryKind;
 use hecate::simulate::world::World;
@@ -340,6 +340,25 @@ fn killing_hecate_at_any_tick_of_an_outage_changes_nothing_that_matters() {
             it.world.own_is_on && it.is_converged() && it.world.has_quorum()
         });
         assert!(is_up, "killed {tick} s after the trigger:\n{}", told(&simulation));
+    }
+}
+
+#[test]
+fn killing_hecate_at_any_tick_of_a_wish_stops_no_server_before_its_snapshot() {
+    for tick in 0..60 {
+        let mut simulation = converged(|_| {});
+        simulation.world.pods.iter_mut().for_each(|pod| pod.detaches_in = Some(Duration::from_secs(6)));
+        wish(&mut simulation, ClusterState::DrainedOff);
+        simulation.run_until(Duration::from_secs(tick), |_| false);
+        simulation.restart_hecate();
+        let mut watch = Watch::new(&simulation);
+        simulation.run_until(15 * MINUTE, |it| {
+            watch.look(it);
+            it.is_converged()
+        });
+        assert_eq!(watch.findings(), &[], "killed {tick} s after the wish:\n{}", told(&simulation));
+        let snapshots: usize = simulation.world.etcd_snapshots.values().map(std::collections::BTreeSet::len).sum();
+        assert_eq!(snapshots, 1, "killed {tick} s after the wish:\n{}", told(&simulation));
     }
 }
 
