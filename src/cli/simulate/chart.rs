@@ -54,7 +54,8 @@ impl Histogram {
         let battery = Quantiles::of(ended().map(|one| one.battery))?;
         let dark = Quantiles::of(ended().map(|one| one.ended_after))?;
         // The last twentieth may be far away: an outage in two parts, with hours between them.
-        let most = dark.p95.max(battery.p95).as_secs();
+        // Far beyond the battery only "later" matters: mains that returned after the nodes were off keep the hecate host up.
+        let most = dark.p95.min(battery.p95 * 2).max(battery.p95).as_secs();
         let least = ended().map(|one| one.ended_after).chain([battery.p5]).min()?.as_secs();
         let fits = |width: &&u64| most / **width - least / **width < COLUMNS_MAX;
         let width = WIDTHS.iter().find(fits).copied().unwrap_or(86_400);
