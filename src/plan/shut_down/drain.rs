@@ -10,7 +10,7 @@ use crate::ledger::Phase;
 use crate::model::{ClusterState, NodeName};
 use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
-use crate::plan::step::{PodRef, Step};
+use crate::plan::step::{PodRef, Step, Target};
 use crate::snapshot::UnitState;
 use crate::status::HostState;
 
@@ -46,6 +46,13 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     let mut is_cordoned = true;
     for (name, _) in scene.nodes() {
         let Some(object) = scene.object(name) else { continue };
+        if !is_looked_at(scene, name) {
+            // What is seen is how it was before its own cordon was taken back: it says nothing of what runs by now.
+            is_cordoned = false;
+            let of = format!("{name} after the last step");
+            draft.wait(WaitReason::FirstObservation { of }, Duration::ZERO, None);
+            continue;
+        }
         if !object.is_cordoned && scene.host_state(name) != HostState::Off {
             is_cordoned = false;
             let step = Step::Cordon { node: name.clone(), run: scene.episode.run.clone() };
@@ -65,6 +72,12 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
         }
     }
     drained
+}
+
+/// Whether the API was looked at since the last step on a node ended, and no cordon is being taken back.
+fn is_looked_at(scene: &Scene<'_>, name: &NodeName) -> bool {
+    let running = scene.memory.in_flight.get(&Target::Node(name.clone())).map(|one| &one.step);
+    scene.api_settled(name) && !matches!(running, Some(Step::Uncordon { .. }))
 }
 
 /// Why a node is drained.

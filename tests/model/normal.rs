@@ -1,0 +1,203 @@
+//! Equal situations made equal states: everything grows older by a tick, and what no rule can tell apart becomes the same.
+//!
+//! Why each of these changes no decision:
+//!
+//! - **The time stands still, ages grow.** No rule asks for a time, only for how long ago something was (`Now::since`,
+//!   `Stamp::age`, `Reading::fresh`). So `now` is a constant, and every stamp is moved back by a tick instead.
+//! - **Ages end at a bound.** All limits of `cluster.rs` are at most five ticks, the planner's own constants at most three
+//!   (backoff and lease: 60 s and 50 s). An age of six ticks is past all of them; where a kind of stamp is only compared
+//!   with shorter limits, its bound is one tick above the longest of those. The exception is a UPS' estimate that never
+//!   changes, which hecate counts down: it is at its trigger long before the bound.
+//! - **Boots are "this" or "earlier".** A boot id is only asked whether it is the present one (`Stamp::age`, `progress`,
+//!   `forget_returned`, `is_spent`), never which of the earlier ones it is.
+//! - **Runs are numbered.** A run's id is only compared: with the episode in memory (0), with the one on disk that a kill
+//!   brings back (1); all others are alike. Those of a second hecate host are 2 and 3.
+//! - **Words go.** Reasons, triggers and evidence are for people; `run_steps`, histories and the number of a ledger rule
+//!   nothing here (budgets are the configured ones, as of a new installation).
+//! - **Few polls are kept.** A daemon that was restarted has as few, so every decision from them is one that hecate can come
+//!   to; but a run of more than [`POLLS`] polls is never seen, so the filter for an estimate that jumps is not in this model.
+
+use std::time::Duration;
+
+use hecate::decide::Decision;
+use hecate::desired::Override;
+use hecate::ledger::{Episode, Ledger};
+use hecate::model::{BootId, IntentRecord, RunId, Stamp};
+use hecate::plan::step::{Outcome, Step};
+use hecate::tracker::{Memory, UpsMemory};
+
+use super::cluster::{EARLIER_BOOT, GUARD, NAMES, NOW, OLD, THIS_BOOT, TICK};
+use super::world::Saved;
+
+/// How many polls of a UPS are kept.
+const POLLS: usize = 3;
+/// A step's attempts count no further: the backoff has its ceiling, every blocker and warning its number.
+const ATTEMPTS: u32 = 6;
+
+/// The name of a numbered run.
+pub(crate) fn run_name(number: u8) -> String {
+    format!("run-{number}")
+}
+
+/// The number of a run that has one.
+pub(crate) fn number_of(run: &RunId) -> Option<u8> {
+    run.as_str().strip_prefix("run-")?.parse().ok()
+}
+
+fn older(boottime: Duration, ticks: u32) -> Duration {
+    boottime.saturating_sub(TICK).max(NOW.boottime.saturating_sub(TICK * ticks))
+}
+
+fn older_stamp(stamp: &mut Stamp, ticks: u32) {
+    stamp.wall = (stamp.wall - TICK).max(NOW.wall - TICK * ticks);
+    // Of an earlier boot only the wall clock tells an age.
+    let is_this = stamp.boot_id == NOW.boot_id;
+    stamp.boottime = if is_this { older(stamp.boottime, ticks) } else { Duration::ZERO };
+}
+
+/// A ledger one tick later.
+pub(crate) fn age_ledger(ledger: &mut Ledger) {
+    if let Some(episode) = &mut ledger.episode {
+        older_stamp(&mut episode.began, OLD);
+        episode.phases.values_mut().for_each(|began| older_stamp(began, 3));
+        // That it has converged counts, not when.
+        episode.converged.iter_mut().for_each(|stamp| older_stamp(stamp, 1));
+        episode.trigger.clear();
+    }
+    ledger.on_battery_since.values_mut().for_each(|since| older_stamp(since, OLD));
+    ledger.powered_off.values_mut().for_each(|off| older_stamp(&mut off.told, 3));
+    ledger.own_power_off.iter_mut().for_each(|own| older_stamp(&mut own.told, 1));
+    for word in ledger.peers.values_mut() {
+        older_stamp(&mut word.first_seen, GUARD + 1);
+        word.intent.iter_mut().for_each(age_intent);
+    }
+}
+
+/// An intent one tick later.
+pub(crate) fn age_intent(intent: &mut IntentRecord) {
+    intent.since = (intent.since - TICK).max(NOW.wall - TICK * (GUARD + 1));
+}
+
+/// A memory one tick later.
+pub(crate) fn age_memory(memory: &mut Memory) {
+    memory.began = older(memory.began, 4);
+    for step in memory.in_flight.values_mut() {
+        (step.started, step.deadline) = (older(step.started, OLD), older(step.deadline, OLD));
+    }
+    for attempt in memory.attempts.values_mut() {
+        attempt.ended = older(attempt.ended, 3);
+        attempt.count = attempt.count.min(ATTEMPTS);
+        attempt.outcome = match attempt.outcome {
+            Outcome::Refused { .. } => Outcome::Refused { evidence: String::new() },
+            Outcome::Failed { .. } => Outcome::Failed { why: String::new() },
+            Outcome::Tried | Outcome::DeadlinePassed | Outcome::Cancelled => attempt.outcome.clone(),
+        };
+    }
+    memory.ended.values_mut().for_each(|ended| *ended = older(*ended, 2));
+    // No reading is older than one tick.
+    memory.ended.retain(|_, ended| NOW.boottime - *ended < 2 * TICK);
+    memory.upses.values_mut().for_each(age_polls);
+    memory.silent_since.values_mut().for_each(|since| *since = older(*since, 4));
+    memory.stopped_since.values_mut().for_each(|since| *since = older(*since, 3));
+    memory.waits.values_mut().for_each(|since| *since = older(*since, OLD));
+    memory.ledger_pending = memory.ledger_pending.map(|since| older(since, 1));
+    memory.ledger_number = u64::from(memory.ledger_pending.is_some());
+    memory.run_steps.clear();
+}
+
+fn age_polls(polls: &mut UpsMemory) {
+    while polls.samples.len() > POLLS {
+        polls.samples.pop_front();
+    }
+    polls.samples.iter_mut().for_each(|sample| sample.began = older(sample.began, OLD));
+    polls.words_since.values_mut().for_each(|since| *since = older(*since, 3));
+    polls.first = polls.first.map(|first| older(first, 1));
+    polls.runtime_since = polls.runtime_since.map(|since| older(since, OLD));
+    if let Some(from) = &mut polls.drawn_from {
+        from.began = older(from.began, OLD);
+    }
+}
+
+/// An override without its words and its date, which rule nothing.
+pub(crate) fn strip_override(one: &mut Override) {
+    one.reason.clear();
+    one.set_at = NOW.wall;
+}
+
+/// A decision's new ledger without the words.
+pub(crate) fn strip_decision(decision: &mut Decision) {
+    if let Some(episode) = decision.ledger_write.as_mut().and_then(|ledger| ledger.episode.as_mut()) {
+        episode.trigger.clear();
+    }
+}
+
+/// The host hecate runs on was booted.
+pub(crate) fn boot_own(ledger: &mut Ledger) {
+    let mut forget = |stamp: &mut Stamp| {
+        stamp.boot_id = BootId::from(EARLIER_BOOT);
+        stamp.boottime = Duration::ZERO;
+    };
+    if let Some(episode) = &mut ledger.episode {
+        episode.key.boot_id = BootId::from(EARLIER_BOOT);
+        forget(&mut episode.began);
+        episode.phases.values_mut().for_each(&mut forget);
+        episode.converged.iter_mut().for_each(&mut forget);
+    }
+    ledger.on_battery_since.values_mut().for_each(&mut forget);
+    ledger.powered_off.values_mut().for_each(|off| forget(&mut off.told));
+    ledger.own_power_off.iter_mut().for_each(|own| forget(&mut own.told));
+    ledger.fulfilled_in.iter_mut().for_each(|boot_id| *boot_id = BootId::from(EARLIER_BOOT));
+    ledger.peers.values_mut().for_each(|word| forget(&mut word.first_seen));
+}
+
+/// A node's host was booted: what was told to it was told to an earlier boot.
+pub(crate) fn boot_node(ledger: &mut Ledger, node: usize) {
+    let told = ledger.powered_off.get_mut(&NAMES[node]).and_then(|off| off.boot_id.as_mut());
+    told.into_iter().for_each(|boot| *boot = BootId::from(EARLIER_BOOT));
+}
+
+/// The same for a step that is on its way.
+pub(crate) fn boot_node_of(step: &mut Step, node: usize) {
+    if let Step::PowerOff { node: name, boot_id: Some(boot), .. } = step
+        && *name == NAMES[node]
+        && boot.as_str() == THIS_BOOT
+    {
+        *boot = BootId::from(EARLIER_BOOT);
+    }
+}
+
+/// Numbers the runs of one hecate host from `base` on: first the episode in memory, then the one on disk where that is
+/// another.
+pub(crate) fn number_runs(
+    base: u8,
+    saved: &mut Saved,
+    ledgers: (&mut Ledger, &mut Ledger),
+    memory: &mut Memory,
+    late: &mut [Step],
+) {
+    let (ledger, disk) = ledgers;
+    let run = |ledger: &Ledger| ledger.episode.as_ref().map(|episode| episode.run.clone());
+    let (first, second) = (run(ledger), run(disk));
+    let renamed = |old: &RunId| match (first.as_ref() == Some(old), second.as_ref() == Some(old)) {
+        (true, _) => RunId::new(run_name(base)),
+        (false, true) => RunId::new(run_name(base + 1)),
+        (false, false) => RunId::new("another"),
+    };
+    let rename = |ledger: &mut Ledger| {
+        ledger.own_power_off.iter_mut().for_each(|own| own.run = renamed(&own.run));
+        ledger.episode.iter_mut().for_each(|Episode { run, .. }| *run = renamed(run));
+    };
+    rename(ledger);
+    rename(disk);
+    let steps = memory.in_flight.values_mut().map(|one| &mut one.step);
+    for step in steps.chain(late) {
+        if let Step::Cordon { run, .. } | Step::SaveEtcdSnapshot { run, .. } = step {
+            *run = renamed(run);
+        }
+    }
+    if let Saved::Of(number) = *saved
+        && number & !1 == base
+    {
+        *saved = number_of(&renamed(&RunId::new(run_name(number)))).map_or(Saved::No, Saved::Of);
+    }
+}
