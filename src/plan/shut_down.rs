@@ -49,9 +49,13 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
         held(scene, draft, why);
         return;
     }
-    if scene.episode.converged.is_some() {
+    if scene.episode.converged.is_some() && !scene.effective.is_override() {
         report_drift(scene, draft);
         return;
+    }
+    if scene.episode.converged.is_some() && scene.nodes().any(|(name, _)| scene.host_state(name) == HostState::Up) {
+        // The battery goes on falling: who comes up in the middle of an outage goes down again, with no second drain.
+        draft.phases.insert(Phase::DrainShed);
     }
     draft.phases.insert(Phase::Cordon);
     let drained = drain(scene, draft);

@@ -19,7 +19,7 @@ use super::world::acts::StepFault;
 use super::world::around::{Clock, PeerHost};
 use super::world::ups::Lie;
 use crate::desired::{Held, Hold, Options};
-use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, NodeName, PeerName, UpsName};
+use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, MachineId, NodeName, PeerName, UpsName};
 
 /// A host that takes longer than this for everything is down.
 const SLOWNESS_MAX: u32 = 60;
@@ -126,6 +126,21 @@ pub enum Event {
     },
     /// Every pod is protected by a disruption budget that never allows anything.
     PodsProtected,
+    /// Every pod has a volume that takes so long to be detached once the pod is gone.
+    VolumesDetachIn {
+        /// How long.
+        seconds: u64,
+    },
+    /// Another host stands at a node's address.
+    Impostor {
+        /// Which node's.
+        node: NodeName,
+    },
+    /// The right host stands at a node's address again.
+    ImpostorGone {
+        /// Which node's.
+        node: NodeName,
+    },
     /// What goes wrong with the next steps that hecate begins, in this order.
     Steps {
         /// One a step.
@@ -257,6 +272,9 @@ impl fmt::Display for Event {
             Event::Cordoned { node } => write!(f, "somebody cordons {node}"),
             Event::PodsStopIn { seconds } => write!(f, "pods take {seconds} s to end"),
             Event::PodsProtected => f.write_str("a disruption budget protects every pod"),
+            Event::VolumesDetachIn { seconds } => write!(f, "every pod has a volume that is detached in {seconds} s"),
+            Event::Impostor { node } => write!(f, "another host stands at the address of {node}"),
+            Event::ImpostorGone { node } => write!(f, "{node} is itself again"),
             Event::Steps { faults } => {
                 let named: BTreeSet<String> = faults.iter().map(|it| format!("{it:?}").to_lowercase()).collect();
                 let named: Vec<String> = named.into_iter().collect();
@@ -339,6 +357,14 @@ impl Event {
                 world.pods.iter_mut().for_each(|pod| pod.stops_in = Duration::from_secs(*seconds));
             }
             Event::PodsProtected => world.pods.iter_mut().for_each(|pod| pod.is_protected = true),
+            Event::VolumesDetachIn { seconds } => {
+                let takes = Some(Duration::from_secs(*seconds));
+                world.pods.iter_mut().for_each(|pod| pod.detaches_in = takes);
+            }
+            Event::Impostor { node } => {
+                world.around.machine_ids.insert(node.clone(), MachineId::new(format!("not-{node}")));
+            }
+            Event::ImpostorGone { node } => _ = world.around.machine_ids.remove(node),
             Event::Steps { faults } => world.acts.faults.extend(faults),
             Event::ApiGone => world.is_api_gone = true,
             Event::ApiBack => world.is_api_gone = false,

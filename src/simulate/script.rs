@@ -51,6 +51,10 @@ pub struct Cluster {
     pub recharge_minutes: u64,
     /// Pods a node.
     pub pods: usize,
+    /// From a unit's stop to it being stopped.
+    pub unit_stop_seconds: u64,
+    /// From power-off told to no power.
+    pub host_stop_seconds: u64,
     /// Whether nodes start k3s by themselves when they boot, as k3s' installer makes them.
     pub units_enabled: bool,
 }
@@ -64,6 +68,8 @@ impl Default for Cluster {
             battery_minutes: 20,
             recharge_minutes: 180,
             pods: 4,
+            unit_stop_seconds: 5,
+            host_stop_seconds: 12,
             units_enabled: false,
         }
     }
@@ -141,6 +147,8 @@ impl Cluster {
         let config = Config::parse(&self.config_text()?).map_err(ScriptError::Config)?.config;
         let mut world = World::running(&config, Duration::from_secs(60 * self.battery_minutes), self.pods);
         world.pace.recharge = Duration::from_secs(60 * self.recharge_minutes.max(1));
+        world.pace.unit_stop = Duration::from_secs(self.unit_stop_seconds);
+        world.pace.host_stop = Duration::from_secs(self.host_stop_seconds);
         world.hosts.values_mut().for_each(|host| host.starts_by_itself = self.units_enabled);
         Ok(Simulation::new(config, world, STARTED_AT))
     }

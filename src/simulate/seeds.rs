@@ -44,7 +44,7 @@ pub fn script(seed: u64, trouble: Trouble) -> Script {
             _ => rng.usize(0..5),
         },
         upses: pick(&mut rng, &[(60, 1), (26, 2), (9, 3), (5, 4)]),
-        has_peer: rng.u32(..100) < 15,
+        has_peer: rng.u32(..100) < 25,
     };
     let cluster = cluster(&mut rng, &drawn);
     let minutes = rng.u64(15..60);
@@ -123,10 +123,12 @@ fn cluster(rng: &mut Rng, drawn: &Drawn) -> Cluster {
         servers: drawn.servers,
         workers: drawn.workers,
         config,
-        battery_minutes: rng.u64(4..40),
+        battery_minutes: if chance(rng, 40) { rng.u64(2..9) } else { rng.u64(6..40) },
         recharge_minutes: rng.u64(10..60),
         pods: if drawn.workers > 20 { 1 } else { rng.usize(0..6) },
         units_enabled: chance(rng, 30),
+        unit_stop_seconds: if chance(rng, 60) { 5 } else { rng.u64(1..80) },
+        host_stop_seconds: if chance(rng, 60) { 12 } else { rng.u64(2..80) },
     }
 }
 
@@ -150,16 +152,27 @@ fn policy(rng: &mut Rng, drawn: &Drawn, text: &mut String) {
     let quorum = if sync.contains("quorum") { "time_sync_quorum: 1, " } else { "" };
     let _ = writeln!(
         text,
-        "startup: {{{sync}{quorum}bring_up_seconds: {}, recharge_charge_percent_min: {}, ups_unknown_grace_seconds: {}}}",
+        "startup: {{{sync}{quorum}bring_up_seconds: {}, recharge_charge_percent_min: {}, ups_unknown_grace_seconds: {}, \
+         recharge_max_wait_seconds: {}, node_wait_seconds: {}}}",
         rng.u32(20..200),
         rng.u32(32..70),
         rng.u32(120..600),
+        rng.u32(600..7200),
+        rng.u32(60..400),
     );
     let drift = if chance(rng, 10) { "report" } else { "correct" };
     let steps = if chance(rng, 10) { 3 } else { 32 };
     let _ = writeln!(text, "reconcile: {{drift: {drift}, drift_grace_seconds: 60, max_steps_in_flight: {steps}}}");
     if drawn.has_peer {
-        text.push_str("coordination: {peer_hosts: [tethys], startup_guard_max_age_seconds: 1200}\n");
+        let role = if chance(rng, 20) { "role: peer, " } else { "" };
+        let _ = writeln!(text, "coordination: {{{role}peer_hosts: [tethys], startup_guard_max_age_seconds: 1200}}");
+    }
+    if drawn.workers > 1 && chance(rng, 12) {
+        text.push_str("ignore_unavailable_nodes: [worker-1]\n");
+    }
+    if drawn.workers > 1 && chance(rng, 8) && !text.contains("cut_load") {
+        let managed = (0..drawn.servers + drawn.workers - 1).map(|number| node(drawn, number).to_string());
+        let _ = writeln!(text, "ssh_managed_nodes: [{}]", managed.collect::<Vec<_>>().join(", "));
     }
 }
 
@@ -209,7 +222,7 @@ fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happ
     let node = node(drawn, rng.usize(..));
     let which = chance(rng, 50).then(|| UpsName::new(ups(rng.usize(..drawn.upses))));
     let peer = PeerName::new("tethys");
-    let (begins, is_over) = match rng.u32(..23) {
+    let (begins, is_over) = match rng.u32(..26) {
         0..4 => (Event::Steps { faults: step_faults(rng) }, None),
         4 => (Event::HostSilent { node: node.clone() }, Some(Event::HostWell { node })),
         5 => (Event::HostHangs { node: node.clone() }, Some(Event::HostWell { node })),
@@ -240,7 +253,9 @@ fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happ
         }
         18 => (Event::UpsSilent { ups: which.clone(), how: silence(rng) }, Some(honest(which))),
         19 | 20 => (Event::UpsSays { ups: which.clone(), says: lie(rng) }, Some(honest(which))),
-        21 => (Event::PodsStopIn { seconds: rng.u64(1..200) }, None),
+        21 => (Event::VolumesDetachIn { seconds: rng.u64(1..400) }, None),
+        22 => (Event::Impostor { node: node.clone() }, Some(Event::ImpostorGone { node })),
+        23 => (Event::PodsStopIn { seconds: rng.u64(1..200) }, None),
         _ => match rng.u32(..3) {
             0 => (Event::PodsProtected, None),
             1 => (Event::Paused { node: chance(rng, 70).then_some(node), minutes: rng.u32(1..20) }, None),

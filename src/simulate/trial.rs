@@ -5,7 +5,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +16,7 @@ use super::script::{Play, Script, ScriptError};
 use super::story::StoryLine;
 use super::world::ups::Lie;
 use super::{Simulation, TICK};
+use crate::config::CoordinationRole;
 use crate::desired::Options;
 use crate::model::{ClusterState, Intent, seconds};
 use crate::snapshot::UnitState;
@@ -38,6 +39,8 @@ pub struct Trial {
     /// Virtual time that was played.
     #[serde(with = "seconds")]
     pub played: Duration,
+    /// What was done, waited for, blocked and warned of, by name.
+    pub seen: BTreeSet<&'static str>,
     /// What it came to.
     #[serde(skip)]
     pub outcome: Outcome,
@@ -57,6 +60,24 @@ pub struct Outcome {
     pub hard_cuts: u32,
 }
 
+/// What a play is made of.
+#[derive(Debug, Default)]
+struct Tally {
+    passes: u64,
+    seen: BTreeSet<&'static str>,
+}
+
+impl Tally {
+    fn count(&mut self, simulation: &Simulation) {
+        let Some(last) = simulation.last.as_ref().filter(|_| simulation.has_passed) else { return };
+        self.passes += 1;
+        self.seen.extend(simulation.started.iter().map(|planned| planned.step.name()));
+        self.seen.extend(last.plan.waits.iter().map(|wait| wait.reason.name()));
+        self.seen.extend(last.plan.blockers.iter().map(|blocker| blocker.name()));
+        self.seen.extend(last.plan.warnings.iter().map(|warning| warning.name()));
+    }
+}
+
 /// Plays a script and what comes after it.
 ///
 /// # Errors
@@ -65,21 +86,22 @@ pub fn trial(script: &Script) -> Result<Trial, ScriptError> {
     let mut play = Play::new(script)?;
     play.simulation.decides_twice = Some(0);
     let mut watch = Watch::new(&play.simulation);
-    let mut passes = 0;
+    let mut tally = Tally::default();
     while !play.is_over() && watch.findings().is_empty() {
         let (happened, simulation) = play.tick();
         happened.iter().for_each(|it| watch.note(&it.event, simulation));
         watch.look(simulation);
-        passes += u64::from(simulation.has_passed);
+        tally.count(simulation);
     }
     let mut simulation = play.simulation;
     let mut findings = watch.findings().to_vec();
     if findings.is_empty() {
-        findings = afterwards(&mut simulation, &mut watch, &mut passes);
+        findings = afterwards(&mut simulation, &mut watch, &mut tally);
     }
     Ok(Trial {
         findings,
-        passes,
+        passes: tally.passes,
+        seen: tally.seen,
         played: simulation.world.time,
         outcome: outcome(&simulation),
         timeline: simulation.story.lines,
@@ -105,7 +127,7 @@ pub fn compare_without_kills(script: &Script, with: &Trial) -> Result<Option<Fin
 }
 
 /// Phase two. Gives what was broken.
-fn afterwards(simulation: &mut Simulation, watch: &mut Watch, passes: &mut u64) -> Vec<Finding> {
+fn afterwards(simulation: &mut Simulation, watch: &mut Watch, tally: &mut Tally) -> Vec<Finding> {
     let began = simulation.world.time;
     for event in everything_well(simulation) {
         event.happen(simulation);
@@ -122,7 +144,7 @@ fn afterwards(simulation: &mut Simulation, watch: &mut Watch, passes: &mut u64) 
         }
         simulation.tick_for(by);
         watch.look(simulation);
-        *passes += u64::from(simulation.has_passed);
+        tally.count(simulation);
         let is_well =
             simulation.world.time > began + LOOKS[0] + TICK && simulation.has_passed && simulation.is_converged();
         if !watch.findings().is_empty() || is_well && is_whole(simulation) {
@@ -143,7 +165,7 @@ fn everything_well(simulation: &Simulation) -> Vec<Event> {
         Event::Clock { node: None, ahead_seconds: 0, synced: true },
     ];
     for node in simulation.world.hosts.keys() {
-        events.push(Event::HostWell { node: node.clone() });
+        events.extend([Event::HostWell { node: node.clone() }, Event::ImpostorGone { node: node.clone() }]);
         events.push(Event::Clock { node: Some(node.clone()), ahead_seconds: 0, synced: true });
     }
     let peers = simulation.config.coordination.peer_hosts.iter();
@@ -157,7 +179,8 @@ fn people(simulation: &mut Simulation, watch: &mut Watch, allow_on_battery: bool
     if simulation.ledger_is_spoiled() {
         acts.extend([Event::LedgerLost, Event::HecateKilled { away_seconds: 0 }]);
     }
-    let options = Options { allow_on_battery, ..Options::default() };
+    let allow_peer_startup = simulation.config.coordination.role == CoordinationRole::Peer;
+    let options = Options { allow_on_battery, allow_peer_startup, ..Options::default() };
     acts.push(Event::Wish { state: ClusterState::Running, options });
     for event in acts {
         event.happen(simulation);

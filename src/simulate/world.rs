@@ -73,6 +73,8 @@ pub struct World {
     pub upses: BTreeMap<UpsName, Battery>,
     /// All pods, bound or pending.
     pub pods: Vec<Pod>,
+    /// Volumes whose pod is gone, and that are still attached: where, and until when.
+    pub detaching: Vec<(NodeName, Duration)>,
     /// Node objects.
     pub objects: BTreeMap<NodeName, Object>,
     /// etcd snapshots by the server they are on.
@@ -169,6 +171,8 @@ pub struct Pod {
     pub stops_in: Duration,
     /// Refuses eviction for ever.
     pub is_protected: bool,
+    /// How long its volume takes to be detached once it is gone; None: it has no volume.
+    pub detaches_in: Option<Duration>,
     gone_at: Option<Duration>,
 }
 
@@ -216,6 +220,7 @@ impl World {
             hosts: config.nodes.iter().map(|(name, node)| (name.clone(), host(node))).collect(),
             upses: config.upses.iter().map(|(name, ups)| (name.clone(), battery(ups))).collect(),
             pods: Vec::new(),
+            detaching: Vec::new(),
             objects: config.nodes.keys().map(|name| (name.clone(), object.clone())).collect(),
             etcd_snapshots: BTreeMap::new(),
             own_is_on: true,
@@ -254,7 +259,8 @@ impl World {
     pub fn next_change(&self) -> Option<Duration> {
         let own = self.own_event.iter().map(|event| event.at());
         let hosts = self.hosts.values().flat_map(|host| [host.event.as_ref().map(HostEvent::at), host.unit_until]);
-        let pods = self.pods.iter().filter_map(|pod| pod.gone_at);
+        let volumes = self.detaching.iter().map(|(_, until)| *until);
+        let pods = self.pods.iter().filter_map(|pod| pod.gone_at).chain(volumes);
         let cuts = self.upses.values().filter_map(|battery| battery.cut.as_ref()?.due());
         own.chain(hosts.flatten()).chain(pods).chain(cuts).chain(self.next_end()).filter(|at| *at > self.time).min()
     }

@@ -1,5 +1,7 @@
 //! Random clusters and random trouble: nothing bad ever happens, and once it is over everything is well again.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -41,6 +43,7 @@ fn story(seed: u64, trouble: Trouble, rule: &str) -> String {
 fn whatever_happens_nothing_bad_is_done_and_all_is_well_in_the_end() {
     let (first, count) = (number("HECATE_SEED", 0), number("HECATE_SEEDS", SEEDS));
     let (next, passes, hours) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
+    let seen: Mutex<BTreeMap<&str, u32>> = Mutex::default();
     let begin = Instant::now();
     let worker = || {
         let mut bad = Vec::new();
@@ -52,6 +55,9 @@ fn whatever_happens_nothing_bad_is_done_and_all_is_well_in_the_end() {
             let trouble = if seed % 5 == 4 { Trouble::Outages } else { Trouble::Faults };
             let trial = play(seed, trouble);
             passes.fetch_add(trial.passes, Ordering::Relaxed);
+            let mut seen = seen.lock().unwrap();
+            trial.seen.iter().for_each(|name| *seen.entry(*name).or_insert(0) += 1);
+            drop(seen);
             hours.fetch_add(trial.played.as_secs(), Ordering::Relaxed);
             bad.extend(trial.findings.first().map(|finding| (seed, trouble, finding.clone())));
         }
@@ -77,5 +83,6 @@ fn whatever_happens_nothing_bad_is_done_and_all_is_well_in_the_end() {
     #[expect(clippy::print_stdout, reason = "the figures are what a person looks for")]
     {
         println!("{told}");
+        println!("{:?}", seen.lock().unwrap());
     }
 }

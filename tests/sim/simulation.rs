@@ -526,6 +526,22 @@ fn a_drain_that_cannot_be_begun_leaves_the_graceful_path_by_name() {
 }
 
 #[test]
+fn who_comes_up_in_the_middle_of_an_outage_goes_down_again() {
+    let mut simulation = converged(|config| config.own_host.power_off = false);
+    simulation.world.hosts.values_mut().for_each(|host| host.starts_by_itself = true);
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(30 * MINUTE, |it| it.world.is_dark() && it.is_converged()), "{}", told(&simulation));
+    // Back for too short a time to count, but hosts boot with them.
+    mains_back(&mut simulation);
+    simulation.run_until(Duration::from_secs(20), |_| false);
+    cut_mains(&mut simulation);
+    let is_any_on = |it: &Simulation| it.world.hosts.values().any(|host| host.is_on);
+    assert!(simulation.run_until(3 * MINUTE, is_any_on), "hosts boot:\n{}", told(&simulation));
+    assert!(simulation.run_until(10 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+    assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+}
+
+#[test]
 fn containers_that_nobody_drained_hold_a_declared_power_off_by_name() {
     let mut simulation = converged(|config| config.reconcile.drift = Drift::Report);
     simulation.world.hosts.values_mut().for_each(|host| host.unit = UnitState::Stopped);

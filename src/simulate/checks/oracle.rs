@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Simulation;
+use crate::desired::Held;
 use crate::model::{NodeName, Role, UpsName};
 use crate::simulate::world::{Host, World};
 use crate::snapshot::UnitState;
@@ -26,7 +27,8 @@ struct Due {
     left: Duration,
     shortest: Duration,
     boot: u32,
-    is_excused: bool,
+    /// Why nobody could have helped it.
+    excuse: Option<&'static str>,
 }
 
 /// Keeps, for whoever is at risk, since when a descent was due and what it then could have taken.
@@ -61,9 +63,13 @@ impl Oracle {
         let left = simulation.world.acts.faults.len();
         let used = self.faults_left.saturating_sub(left);
         self.faults_left = left;
-        let is_odd = simulation.lag.is_on() || !simulation.disk_works || !simulation.has_passed;
         self.faults += u32::try_from(used).unwrap_or(u32::MAX);
-        self.due.values_mut().for_each(|due| due.is_excused |= is_odd);
+        let odd = match (simulation.has_passed, simulation.lag.is_on()) {
+            (false, _) => Some("hecate did not run"),
+            (true, true) => Some("readings were late"),
+            (true, false) => None,
+        };
+        self.due.values_mut().for_each(|due| due.excuse = due.excuse.or(odd));
     }
 
     /// Begins or ends to count for somebody.
@@ -77,15 +83,15 @@ impl Oracle {
             }
             return;
         };
-        let is_excused = is_excused(simulation, &whose);
+        let excuse = excuse(simulation, &whose);
         if let Some(due) = self.due.get_mut(&whose) {
-            due.is_excused |= is_excused;
+            due.excuse = due.excuse.or(excuse);
             return;
         }
         let trigger_at = simulation.last.as_ref().map(|last| last.status.budget.trigger_at);
         if trigger_at.is_some_and(|trigger_at| left <= trigger_at) {
             let boot = boot(world, &whose);
-            let due = Due { at: world.time, left, shortest: shortest(world), boot, is_excused };
+            let due = Due { at: world.time, left, shortest: shortest(world), boot, excuse };
             self.due.insert(whose, due);
         }
     }
@@ -94,7 +100,7 @@ impl Oracle {
         let policy = &simulation.config.ups_policy;
         let noticed = policy.debounce + policy.poll * (policy.debounce_polls + 2);
         let needed = due.shortest + noticed + MARGIN + FAULT * self.faults;
-        if due.is_excused || due.boot != boot(&simulation.world, whose) || due.left < needed {
+        if due.excuse.is_some() || due.boot != boot(&simulation.world, whose) || due.left < needed {
             return None;
         }
         let name = whose.as_ref().map_or("the hecate host", NodeName::as_str);
@@ -132,26 +138,34 @@ fn is_up(world: &World, whose: &Whose) -> bool {
     }
 }
 
-/// Whether nobody could have known, or nobody could have reached it.
-fn is_excused(simulation: &Simulation, whose: &Whose) -> bool {
+/// Why nobody could have known, or nobody could have reached it.
+fn excuse(simulation: &Simulation, whose: &Whose) -> Option<&'static str> {
     let (world, config) = (&simulation.world, &simulation.config);
     let feeds = match whose {
-        Some(node) => world.hosts.get(node).map(|host| &host.feeds),
-        None => Some(&config.own_host.feeds),
+        Some(node) => world.hosts.get(node).map(|host| &host.feeds)?,
+        None => &config.own_host.feeds,
     };
     let is_told = |ups: &UpsName| world.upses.get(ups).is_some_and(|battery| battery.is_honest());
-    let is_ignored = simulation.declared.holds.iter().any(|hold| matches!(hold.what, crate::desired::Held::Ups(_)));
-    let is_known = feeds.is_some_and(|feeds| feeds.iter().all(is_told)) && !is_ignored;
-    let is_out_of_reach = match whose {
-        Some(node) => {
-            let is_managed = config.nodes.get(node).is_some_and(|node| node.is_managed);
-            !is_managed || world.hosts.get(node).is_none_or(|host| !host.is_reachable || host.is_confused)
-        }
+    let is_ignored = |ups: &UpsName| simulation.declared.hold(&Held::Ups(ups.clone()), &simulation.now()).is_some();
+    let is_out_of_reach = |host: &Host| !host.is_reachable || host.is_confused;
+    let is_swapped = |node: &NodeName| world.around.machine_ids.contains_key(node);
+    if !feeds.iter().all(is_told) {
+        return Some("its UPS did not tell the truth");
+    }
+    if feeds.iter().any(is_ignored) {
+        return Some("its UPS was ignored");
+    }
+    match whose {
+        Some(node) if config.nodes.get(node).is_none_or(|node| !node.is_managed) => Some("it is not managed"),
+        Some(node) if config.nodes.get(node).is_none_or(|node| !node.power_off) => Some("it is not to be powered off"),
+        Some(node) if world.hosts.get(node).is_none_or(is_out_of_reach) => Some("it was out of reach"),
+        Some(node) if is_swapped(node) => Some("another host stood at its address"),
+        None if !config.own_host.power_off => Some("it is not to be powered off"),
         // It waits for the others, and goes with them where they cannot be reached.
-        None => !config.own_host.power_off || world.hosts.values().any(|host| !host.is_reachable || host.is_confused),
-    };
-    let is_alone = config.coordination.role == crate::config::CoordinationRole::Peer;
-    !is_known || is_out_of_reach || is_alone || !world.own_is_on
+        None if world.hosts.values().any(is_out_of_reach) => Some("it waited for a host out of reach"),
+        None if world.hosts.keys().any(is_swapped) => Some("it waited for a host that was another one"),
+        Some(_) | None => None,
+    }
 }
 
 /// The shortest descent of this world: each stage as long as its slowest host.

@@ -179,6 +179,7 @@ impl Watch {
                 Harm::Undrained(node) => (UNDRAINED, format!("{node} was powered off with its workload")),
                 Harm::LaterBoot(node) => (TWO_ACTORS, format!("{node} was powered off after it had come back")),
                 Harm::SecondSnapshot(node) => (REPEATED, format!("a second etcd snapshot of one run on {node}")),
+                Harm::Impostor(node) => (UNKNOWN, format!("a step on the host that stands at the address of {node}")),
                 Harm::CutWhileOn(node) => (TWO_ACTORS, format!("a load was cut while it fed {node}")),
             };
             self.broken(rule, text);

@@ -43,6 +43,8 @@ pub enum Harm {
     LaterBoot(NodeName),
     /// A second etcd snapshot was taken in one run.
     SecondSnapshot(NodeName),
+    /// Something was done to a host that stands at another one's address.
+    Impostor(NodeName),
     /// A load was cut while a host that it feeds was on.
     CutWhileOn(NodeName),
 }
@@ -80,6 +82,7 @@ impl World {
         let is_void = refused.is_some() || matches!(fault, Some(StepFault::Lost | StepFault::Hung | StepFault::Failed));
         let mut takes = Some(MOMENT);
         if !is_void && self.can_be_reached(&step) {
+            self.acts.harm.extend(self.impostor(&step));
             takes = self.carry_out(&step);
             if fault == Some(StepFault::Doubled) {
                 takes = self.carry_out(&step);
@@ -143,6 +146,24 @@ impl World {
             | Step::Wake { .. }
             | Step::CutLoad { .. } => None,
         }
+    }
+
+    /// A host that is not the node's, where a step acts on it over SSH.
+    fn impostor(&self, step: &Step) -> Option<Harm> {
+        let node = match step {
+            Step::StartUnit { node, .. }
+            | Step::StopUnit { node, .. }
+            | Step::KillContainers { node, .. }
+            | Step::SaveEtcdSnapshot { node, .. }
+            | Step::PowerOff { node, .. } => node,
+            Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::PowerOffOwnHost { .. }
+            | Step::Wake { .. }
+            | Step::CutLoad { .. } => return None,
+        };
+        self.around.machine_ids.contains_key(node).then(|| Harm::Impostor(node.clone()))
     }
 
     /// Does it, as far as it is done at once; says how long it takes, None where its end is seen by other means.

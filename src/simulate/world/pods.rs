@@ -30,6 +30,7 @@ impl World {
             node,
             stops_in: stops_in.min(GRACE),
             is_protected: false,
+            detaches_in: None,
             gone_at: None,
         });
     }
@@ -61,10 +62,15 @@ impl World {
         let is_gone = |pod: &Pod| pod.gone_at.is_some_and(|at| time >= at) || pod.object.is_terminating && off(pod);
         let (gone, kept): (Vec<Pod>, Vec<Pod>) = std::mem::take(&mut self.pods).into_iter().partition(is_gone);
         self.pods = kept;
+        self.detaching.retain(|(_, until)| time < *until);
         for pod in gone {
             self.add_pod(None, &pod.object.name, pod.stops_in);
             if let Some(new) = self.pods.last_mut() {
                 (new.is_protected, new.stops_in) = (pod.is_protected, pod.stops_in);
+                new.detaches_in = pod.detaches_in;
+            }
+            if let (Some(node), Some(takes)) = (pod.node, pod.detaches_in) {
+                self.detaching.push((node, time + takes));
             }
         }
         if self.pods.iter().all(|pod| pod.node.is_some()) {

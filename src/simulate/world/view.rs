@@ -9,7 +9,8 @@ use super::{Host, Object, World};
 use crate::config::Config;
 use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit};
 use crate::snapshot::{
-    ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState,
+    ApiServer, ApiSnapshot, AttachmentObject, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot,
+    UnitState,
 };
 
 impl World {
@@ -104,8 +105,21 @@ impl World {
             servers,
             nodes: Reading::known(Arc::new(nodes), self.time),
             pods: Reading::known(Arc::new(pods), self.time),
-            attachments: Reading::known(Arc::new(Vec::new()), self.time),
+            attachments: Reading::known(Arc::new(self.attachments()), self.time),
         }
+    }
+
+    fn attachments(&self) -> Vec<AttachmentObject> {
+        let held = self.pods.iter().filter(|pod| pod.detaches_in.is_some()).filter_map(|pod| pod.node.as_ref());
+        let all = held.chain(self.detaching.iter().map(|(node, _)| node)).enumerate();
+        let object = |(number, node): (usize, &NodeName)| AttachmentObject {
+            name: format!("csi-{number}"),
+            node: node.clone(),
+            volume: Some(format!("pvc-{number}")),
+            is_attached: true,
+            namespace: Some("default".to_owned()),
+        };
+        all.map(object).collect()
     }
 
     fn object(&self, name: &NodeName) -> Option<NodeObject> {
