@@ -33,6 +33,9 @@ pub const HOST_OFF: &str = "host-off";
 /// of pods with some patience, a unit stops in a few seconds unless something hangs, a small host is off in half a minute.
 const UNLEARNED: [(&str, u64); 4] = [("drain", 120), ("save-etcd-snapshot", 20), ("stop-unit", 20), (HOST_OFF, 30)];
 
+/// What a shutdown that powered nothing off would have taken longer: workers and servers, a wave each.
+const OFF_WAVES: Duration = Duration::from_secs(60);
+
 /// The budgets of both paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -93,6 +96,7 @@ impl Lessons {
         let whole = |path| {
             let taught = runs.iter().rev().filter(|run| teaches(run, path)).take(SAMPLES_MAX);
             slow(taught.map(|run| match run.result {
+                RunResult::Converged if run.state == ClusterState::DrainedOff => run.duration + OFF_WAVES,
                 RunResult::Converged => run.duration,
                 // It would have taken longer than was seen; by how much nobody knows, so a half is added.
                 RunResult::Superseded | RunResult::CutOff => run.duration + run.duration / 2,
@@ -177,7 +181,9 @@ pub fn estimate(config: &Config, history: &History, snapshot: &Snapshot, ledger:
         }
     };
     let full = estimate(lessons.full, config.shutdown.estimated_budget);
+    // The emergency path is part of the full one, so it never takes longer.
     let emergency = estimate(lessons.emergency, config.shutdown.emergency_budget);
+    let emergency = Estimate { time: emergency.time.min(full.time), ..emergency };
     let whole = Work::of(config, lessons, |_, _| true, |_| true, true);
     let reading = |name: &NodeName| snapshot.hosts.get(name).and_then(|reading| reading.value());
     let is_on = |name: &NodeName| reading(name).is_some() || !ledger.powered_off.contains_key(name);
@@ -335,6 +341,19 @@ mod tests {
         let mut stopped = vec![run(500, Path::Emergency, RunResult::Superseded); 3];
         stopped.iter_mut().for_each(|run| run.from_running = false);
         assert_eq!(budget(stopped).emergency.samples, 0);
+    }
+
+    #[test]
+    fn a_run_that_powered_nothing_off_counts_as_longer() {
+        let mut drained = vec![run(400, Path::Graceful, RunResult::Converged); 3];
+        drained.iter_mut().for_each(|run| run.state = ClusterState::DrainedOff);
+        assert_eq!(budget(drained).full.time, Duration::from_secs(400 + 60) + OFF_WAVES);
+    }
+
+    #[test]
+    fn the_emergency_path_never_takes_longer_than_the_full_one() {
+        let quick = budget(vec![run(200, Path::Graceful, RunResult::Converged); 3]);
+        assert_eq!((quick.full.time.as_secs(), quick.emergency.time.as_secs()), (200 + 60, 200 + 60));
     }
 
     #[test]

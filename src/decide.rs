@@ -309,7 +309,7 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
                     ledger.own_power_off = Some(OwnPowerOff { told: scene.now.stamp(), run: episode.run.clone() });
                 }
                 if !scene.effective.is_override() {
-                    ledger.fulfilled = Some(episode.key.wish.clone());
+                    ledger.fulfil(&episode.key.wish, &scene.now.boot_id);
                 }
             }
             Step::CutLoad { ups, .. } => {
@@ -330,7 +330,7 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
         }
     }
     if episode.converged.is_some() && !episode.key.is_override {
-        ledger.fulfilled = Some(episode.key.wish.clone());
+        ledger.fulfil(&episode.key.wish, &scene.now.boot_id);
     }
     if scene.is_descent() && episode.converged.is_none() {
         let is_up = |name: &&NodeName| scene.host_state(name) == HostState::Up;

@@ -23,6 +23,9 @@ pub struct Ledger {
     pub episode: Option<Episode>,
     /// The last wish that was carried out to its end.
     pub fulfilled: Option<Wish>,
+    /// The boot of the hecate host in which it was: a declared power-off is history after the next one.
+    #[serde(default)]
+    pub fulfilled_in: Option<BootId>,
     /// Since when each UPS has been on battery, as far as hecate saw.
     #[serde(default)]
     pub on_battery_since: BTreeMap<UpsName, Stamp>,
@@ -51,6 +54,14 @@ pub struct Ledger {
 impl Ledger {
     /// The version this program writes.
     pub const VERSION: u32 = 1;
+
+    /// Records that a wish was carried out, with the boot in which it was first.
+    pub fn fulfil(&mut self, wish: &Wish, boot_id: &BootId) {
+        if self.fulfilled.as_ref() != Some(wish) {
+            self.fulfilled = Some(wish.clone());
+            self.fulfilled_in = Some(boot_id.clone());
+        }
+    }
 }
 
 impl Default for Ledger {
@@ -59,6 +70,7 @@ impl Default for Ledger {
             version: Self::VERSION,
             episode: None,
             fulfilled: None,
+            fulfilled_in: None,
             on_battery_since: BTreeMap::new(),
             powered_off: BTreeMap::new(),
             own_power_off: None,

@@ -300,12 +300,12 @@ fn decided(memory: &mut Memory, decision: &Decision, now: &Now, commands: &mut V
             commands.push(Command::Cancel(target.clone()));
         }
     }
-    let may_go_without = decision.effective.is_on_battery()
+    let is_pressing = decision.effective.is_on_battery()
         && memory.ledger_pending.is_some_and(|since| now.since(since) >= LEDGER_PATIENCE_ON_BATTERY);
     for planned in &decision.plan.start {
         let is_durable = memory.ledger_pending.is_none()
             || !planned.step.relies_on_ledger()
-            || (may_go_without && !planned.step.never_without_ledger());
+            || (is_pressing && planned.step.may_go_without_ledger(decision.effective.is_override()));
         let target = planned.step.target();
         if is_durable && !memory.in_flight.contains_key(&target) {
             memory.in_flight.insert(

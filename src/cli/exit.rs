@@ -16,6 +16,8 @@ pub const PENDING: u8 = 10;
 pub const BLOCKED: u8 = 11;
 /// The daemon is gone while somebody followed it.
 pub const DAEMON_GONE: u8 = 12;
+/// What was simulated went badly: a cluster that was not dark in time, or a broken rule.
+pub const PLAYED_BADLY: u8 = 13;
 
 /// What `--help` says of them.
 pub(super) const TABLE: &str = "\
@@ -26,7 +28,8 @@ Exit codes:
    3  missing or wrong configuration
   10  work is pending, or something is waited for
   11  blocked: only a change from outside helps
-  12  the daemon is gone while it was followed";
+  12  the daemon is gone while it was followed
+  13  simulated: a cluster was not dark in time, or a rule was broken";
 
 /// The code of a status: by its plan.
 pub(super) fn code_of(status: &Status) -> u8 {

@@ -34,6 +34,14 @@ impl Output {
         self.data
     }
 
+    /// Whether stdout may get more than ASCII: a terminal whose locale is UTF-8.
+    pub(super) fn takes_unicode(&self) -> bool {
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|it| !it.is_empty()));
+        let is_utf8 = locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").contains("utf8"));
+        io::stdout().is_terminal() && is_utf8
+    }
+
     /// Prints data to stdout.
     pub(super) fn data(&self, text: &str) -> Result<(), Stop> {
         let mut stdout = io::stdout().lock();

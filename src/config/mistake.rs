@@ -154,7 +154,7 @@ impl Findings {
 }
 
 /// `did you mean "..."?`, where one of the candidates is near enough to what was written.
-pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // Longer than any name or key there is; comparing it would only cost time.
     if written.len() > 64 {
         return None;

@@ -23,6 +23,7 @@ use mistake::{At, Findings};
 use raw::RawConfig;
 use read::Slot;
 
+pub(crate) use mistake::did_you_mean;
 pub use mistake::{ConfigMistakes, Mistake};
 
 /// Everything an operator decides. Only [`Config::parse`] and the built-in world make one.

@@ -59,9 +59,12 @@ impl Declared {
         !self.overrides.is_empty() && self.overrides.iter().all(|one| !one.nodes.is_empty())
     }
 
-    /// A hold that stands, in words.
+    /// A hold that stands, in words. By a clock that says less than when it was set nobody knows whether it is over: a pause
+    /// then stands, but an ignored UPS is heeded, as a host whose clock begins anew at each boot must not be unguarded.
     pub fn hold(&self, what: &Held, now: &Now) -> Option<String> {
-        let hold = self.holds.iter().find(|hold| hold.what == *what && hold.expires_at > now.wall)?;
+        let is_doubtful = |hold: &Hold| hold.set_at > now.wall && matches!(hold.what, Held::Ups(_));
+        let stands = |hold: &&Hold| hold.what == *what && hold.expires_at > now.wall && !is_doubtful(hold);
+        let hold = self.holds.iter().find(stands)?;
         let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
         Some(format!("by {} until {}{reason}", hold.set_by, hold.expires_at))
     }

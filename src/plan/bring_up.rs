@@ -47,7 +47,7 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
     let may_wake = if needs_start { is_open } else { quiet_guards(scene, draft) };
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
-            absent(scene, draft, name, node);
+            absent(scene, draft, name, node, may_wake);
         }
     }
     wake(scene, draft, may_wake);
@@ -209,7 +209,7 @@ fn silent_upses(scene: &Scene<'_>) -> String {
 
 /// Rule 2: a host that does not answer. A control plane is needed; a worker that nothing requires is a warning after its
 /// limit, not a wall.
-fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
+fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node, may_wake: bool) {
     let evidence = scene.host_evidence(name);
     let state = scene.host_state(name);
     if scene.config.is_ignored(name) {
@@ -226,6 +226,11 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node) {
     }
     if scene.host_failure(name) == Some(FailureKind::AccessDenied) {
         draft.blockers.push(Blocker::AccessDenied { node: name.clone(), evidence });
+        return;
+    }
+    if is_wake_wanted(scene, name) && !may_wake {
+        // Its time begins when it may be woken.
+        draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, Duration::ZERO, None);
         return;
     }
     // A host that was off for hours gets the whole limit from the beginning of the episode.
@@ -378,18 +383,22 @@ fn ready(scene: &Scene<'_>, draft: &mut Draft) -> BTreeSet<NodeName> {
             draft.warnings.push(Warning::NodeNotRegistered { node: name.clone() });
         }
     }
+    let waited_for: BTreeSet<&str> = draft.waits.iter().filter_map(|wait| waited_for(&wait.reason)).collect();
     for (name, _) in scene.config.workers() {
         let is_expected = scene.host_state(name) != HostState::Up && !scene.config.is_ignored(name);
-        if is_expected && draft.waits.iter().any(|wait| waits_for(&wait.reason, name)) {
+        if is_expected && waited_for.contains(name.as_str()) {
             missing.insert(name.clone());
         }
     }
     missing
 }
 
-fn waits_for(reason: &WaitReason, name: &NodeName) -> bool {
-    matches!(reason, WaitReason::NodeReachable { node, .. } if node == name)
-        || matches!(reason, WaitReason::FirstObservation { of } if of == name.as_str())
+/// The host whose answer is waited for.
+fn waited_for(reason: &WaitReason) -> Option<&str> {
+    if let WaitReason::NodeReachable { node, .. } = reason {
+        return Some(node.as_str());
+    }
+    if let WaitReason::FirstObservation { of } = reason { Some(of) } else { None }
 }
 
 /// Rule 4: takes back hecate's own cordons, all together: one by one, every pending pod would pile onto the first node.
@@ -398,6 +407,8 @@ fn uncordon(scene: &Scene<'_>, draft: &mut Draft, is_served: bool, missing: &BTr
     let elapsed = if is_served && !missing.is_empty() { draft.elapsed(scene, "uncordon") } else { Duration::ZERO };
     let limit = scene.config.startup.uncordon_wait;
     let mut held = false;
+    let is_own = |(name, _): &(&NodeName, &Node)| objects.get(*name).is_some_and(|it| it.cordoned_by.is_some());
+    let is_held_by_peer = scene.nodes().any(|node| is_own(&node)) && peers::holds_cordons(scene, draft);
     for (name, _) in scene.nodes() {
         let Some(object) = objects.get(name).filter(|object| object.is_cordoned) else { continue };
         if object.cordoned_by.is_none() {
@@ -405,7 +416,9 @@ fn uncordon(scene: &Scene<'_>, draft: &mut Draft, is_served: bool, missing: &BTr
             continue;
         }
         let step = Step::Uncordon { node: name.clone() };
-        if is_served && scene.readiness(name).is_ok() && (missing.is_empty() || elapsed >= limit) {
+        if is_held_by_peer {
+            draft.later(step);
+        } else if is_served && scene.readiness(name).is_ok() && (missing.is_empty() || elapsed >= limit) {
             draft.want(step, UNCORDON_LIMIT, "hecate cordoned it and it is Ready again");
         } else {
             held |= is_served && scene.readiness(name).is_ok();

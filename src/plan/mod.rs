@@ -188,7 +188,8 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
 fn wait_for_ledger(scene: &Scene<'_>, draft: &mut Draft, step: &Step) {
     let is_said = draft.waits.iter().any(|wait| wait.reason == WaitReason::LedgerOnDisk);
     if let (Some(since), true, false) = (scene.memory.ledger_pending, step.relies_on_ledger(), is_said) {
-        let limit = scene.effective.is_on_battery().then_some(LEDGER_PATIENCE_ON_BATTERY);
+        let may_go = scene.effective.is_on_battery() && step.may_go_without_ledger(scene.effective.is_override());
+        let limit = may_go.then_some(LEDGER_PATIENCE_ON_BATTERY);
         draft.wait(WaitReason::LedgerOnDisk, scene.now.since(since), limit);
     }
 }

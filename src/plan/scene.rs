@@ -158,7 +158,9 @@ impl<'a> Scene<'a> {
         match reading.failure().map(|why| why.kind) {
             Some(FailureKind::WrongHostKey) => HostState::Wrong,
             Some(FailureKind::NotYet) => HostState::Unknown,
-            _ if self.is_told_off(node) && self.silent_for(node) >= self.config.shutdown.off_confirm => HostState::Off,
+            _ if self.is_told_off(node) && self.silent_for(node) >= self.config.shutdown.off_confirm => {
+                if self.has_come_back(node) { HostState::Unreachable } else { HostState::Off }
+            }
             _ => HostState::Unreachable,
         }
     }
@@ -189,6 +191,14 @@ impl<'a> Scene<'a> {
     /// Whether hecate told this host to power off and it has not been seen in another boot since.
     pub fn is_told_off(&self, node: &NodeName) -> bool {
         self.ledger.powered_off.contains_key(node)
+    }
+
+    /// Whether the API shows a host that was told to power off alive in another boot, though it answers nobody over SSH.
+    fn has_come_back(&self, node: &NodeName) -> bool {
+        let (Some(told), Some(object)) = (self.ledger.powered_off.get(node), self.object(node)) else { return false };
+        let is_alive = object.lease_changed.is_some_and(|changed| self.now.since(changed) <= LEASE_MAX_AGE);
+        let is_other = told.boot_id.as_ref().zip(object.boot_id.as_ref()).is_some_and(|(told, seen)| told != seen);
+        is_alive && is_other
     }
 
     /// Whether a host is silent now.

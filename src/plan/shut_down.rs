@@ -49,9 +49,13 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
         held(scene, draft, why);
         return;
     }
-    if scene.episode.converged.is_some() {
+    if scene.episode.converged.is_some() && !scene.effective.is_override() {
         report_drift(scene, draft);
         return;
+    }
+    if scene.episode.converged.is_some() && scene.nodes().any(|(name, _)| scene.host_state(name) == HostState::Up) {
+        // The battery goes on falling: who comes up in the middle of an outage goes down again, with no second drain.
+        draft.phases.insert(Phase::DrainShed);
     }
     draft.phases.insert(Phase::Cordon);
     let drained = drain(scene, draft);
@@ -78,12 +82,10 @@ fn is_peer_without_leave(scene: &Scene<'_>) -> bool {
 
 /// A declared power-off is carried out once: after the boot that follows it, it is history.
 fn is_spent(scene: &Scene<'_>, wish: &Wish) -> bool {
-    let told_in_another_boot =
-        scene.ledger.own_power_off.as_ref().is_some_and(|own| own.told.boot_id != scene.now.boot_id);
     !scene.effective.is_override()
         && wish.state == ClusterState::Poweroff
         && scene.ledger.fulfilled.as_ref() == Some(wish)
-        && told_in_another_boot
+        && scene.ledger.fulfilled_in.as_ref() != Some(&scene.now.boot_id)
 }
 
 /// A descent that begins no further step: an override whose mains are back but not yet stable, or a wish not trusted.

@@ -228,10 +228,23 @@ impl Step {
         }
     }
 
-    /// Whether it never starts without its ledger, not even on battery: done twice it takes the power from a host that
-    /// has just come back.
-    pub fn never_without_ledger(&self) -> bool {
-        matches!(self, Step::CutLoad { .. })
+    /// Whether it may start on battery before its ledger is on disk. A load that is cut twice takes the power from a host that
+    /// has just come back; and a wish that is carried out by this host's own power-off would be carried out once more at its
+    /// next boot.
+    pub fn may_go_without_ledger(&self, is_override: bool) -> bool {
+        match self {
+            Step::CutLoad { .. } => false,
+            Step::PowerOffOwnHost { .. } => is_override,
+            Step::StartUnit { .. }
+            | Step::StopUnit { .. }
+            | Step::KillContainers { .. }
+            | Step::Cordon { .. }
+            | Step::Uncordon { .. }
+            | Step::Drain { .. }
+            | Step::SaveEtcdSnapshot { .. }
+            | Step::PowerOff { .. }
+            | Step::Wake { .. } => true,
+        }
     }
 
     /// Whether it takes something away that is running.

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::decide::{Known, decide};
 use crate::desired::{Declared, DeclaredHealth, Spec};
 use crate::history::History;
-use crate::ledger::{Ledger, OwnPowerOff, Wish};
-use crate::model::{ClusterState, Now, Reading, Stamp};
+use crate::ledger::{Ledger, Wish};
+use crate::model::{ClusterState, Now, Reading};
 use crate::observe::Eyes;
 use crate::plan::safety::LEASE_MAX_AGE;
 use crate::snapshot::Snapshot;
@@ -64,7 +64,7 @@ pub(super) fn read(store: &Store, now: &Now) -> Found {
     let (mut ledger, ledger_problem) = match store.read_ledger() {
         LedgerFile::Good(ledger) => (ledger, None),
         LedgerFile::Missing if history.runs().is_empty() => (Ledger::default(), None),
-        LedgerFile::Missing => (spent(&declared, now), None),
+        LedgerFile::Missing => (spent(&declared), None),
         LedgerFile::Unreadable { why } => (Ledger::default(), Some(why)),
     };
     match store.read_enrolled() {
@@ -76,11 +76,10 @@ pub(super) fn read(store: &Store, now: &Now) -> Found {
 
 /// The ledger in place of one that was lost: the wish counts as carried out, so that nothing is done a second time and
 /// no flag outlives its episode.
-fn spent(declared: &Declared, now: &Now) -> Ledger {
+fn spent(declared: &Declared) -> Ledger {
     tracing::warn!("ledger.json was lost; what may be done once counts as done");
     let wish = Wish { state: declared.spec.state, set_at: declared.spec.set_at };
-    let told = Stamp { boot_id: "lost".into(), ..now.stamp() };
-    Ledger { fulfilled: Some(wish), own_power_off: Some(OwnPowerOff { told, run: "lost".into() }), ..Ledger::default() }
+    Ledger { fulfilled: Some(wish), ..Ledger::default() }
 }
 
 /// One pass without a loop: looks for at most `limit` and changes nothing.

@@ -1,11 +1,17 @@
 //! What must hold on every tick.
 //!
-//! Pure. Checks know the world, not hecate's rules: they see what a step would destroy.
+//! Pure. Checks know the world, not hecate's rules: they see what a step would destroy. [`check`] is for a world in which
+//! nothing goes wrong but the power; [`Watch`] knows what else may, and excuses only what nobody could have helped.
 
 #![deny(clippy::disallowed_methods)]
 
+mod oracle;
+mod watch;
+
 use serde::Serialize;
 
+pub(super) use self::watch::{CONVERGES, RESTART};
+pub use self::watch::{RULES, Watch};
 use super::Simulation;
 use super::world::Host;
 use crate::model::{ClusterState, Path};

@@ -7,27 +7,45 @@
 
 pub mod blueprint;
 pub mod checks;
+mod disk;
+pub mod event;
+pub mod hunt;
+mod lag;
 pub mod outage;
+pub mod rehearsal;
+pub mod scenario;
+pub mod script;
+pub mod seeds;
+pub mod shrink;
 pub mod story;
+pub mod trial;
 pub mod world;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::disk::Disk;
+use self::lag::Lag;
 use self::story::{Story, StoryKind};
 use self::world::World;
 use crate::config::Config;
 use crate::decide::{Decision, Known, decide};
 use crate::desired::ups_policy::apply;
-use crate::desired::{Declared, DeclaredHealth, Override, Spec};
+use crate::desired::{Declared, DeclaredHealth, Options, Spec};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::{BootId, ClusterState, Now};
+use crate::plan::Planned;
+use crate::plan::blocker::{Wait, WaitReason};
 use crate::tracker::{Command, Event, Memory, track};
 
-/// One tick of the virtual clock.
+/// One tick of the virtual clock while something goes on.
 pub const TICK: Duration = Duration::from_secs(1);
+/// The longest tick while nothing does; the daemon's own timer is the same then.
+pub const QUIET_TICK: Duration = Duration::from_secs(15);
+/// The longest tick while nothing but a battery moves; UPSes are asked so often.
+const BATTERY_TICK: Duration = Duration::from_secs(2);
 
 /// hecate and the world it acts on.
 #[derive(Clone, Debug)]
@@ -36,10 +54,14 @@ pub struct Simulation {
     pub config: Config,
     /// The world.
     pub world: World,
-    /// `desired.yaml`.
+    /// `desired.yaml` as hecate has it.
     pub declared: Declared,
+    /// How far that can be trusted.
+    pub health: DeclaredHealth,
     /// The ledger as hecate has it; what of it a restart finds depends on the disk.
     pub ledger: Ledger,
+    /// Why the ledger on disk cannot be trusted, where it cannot.
+    pub ledger_problem: Option<String>,
     /// Past runs, likewise.
     pub history: History,
     /// What hecate remembers since it started.
@@ -48,20 +70,22 @@ pub struct Simulation {
     pub story: Story,
     /// The last decision.
     pub last: Option<Decision>,
+    /// The steps that the last pass started.
+    pub started: Vec<Planned>,
+    /// Whether the last tick made a pass.
+    pub has_passed: bool,
     /// Whether the state disk takes writes.
     pub disk_works: bool,
+    /// Until when hecate does not run although its host does.
+    pub hecate_is_away_until: Option<Duration>,
+    /// Whether each pass is decided twice, and how often that did not come out the same.
+    pub decides_twice: Option<u32>,
+    /// What comes between the world and what hecate sees of it.
+    pub lag: Lag,
     disk: Disk,
     /// The number of a ledger that the disk did not take yet.
     unwritten: Option<u64>,
     hecate_was_on: bool,
-}
-
-/// What stands on the state disk: all that hecate knows after a restart.
-#[derive(Clone, Debug, Default)]
-struct Disk {
-    ledger: Ledger,
-    overrides: Vec<Override>,
-    history: History,
 }
 
 impl Simulation {
@@ -79,13 +103,20 @@ impl Simulation {
             config,
             world,
             declared: Declared::new(spec),
+            disk: Disk::default(),
+            health: DeclaredHealth::Good,
             ledger: Ledger::default(),
+            ledger_problem: None,
             history: History::default(),
             memory: Memory::default(),
             story: Story::default(),
             last: None,
+            started: Vec::new(),
+            has_passed: false,
             disk_works: true,
-            disk: Disk::default(),
+            hecate_is_away_until: None,
+            decides_twice: None,
+            lag: Lag::default(),
             unwritten: None,
             hecate_was_on: true,
         }
@@ -109,53 +140,108 @@ impl Simulation {
         self.story.tell(self.world.time, StoryKind::World, "hecate was killed and started again".to_owned());
     }
 
+    /// Ends hecate, and starts it again after this time.
+    pub fn kill_hecate(&mut self, away: Duration) {
+        if away.is_zero() {
+            return self.restart_hecate();
+        }
+        self.world.forget_waiters();
+        self.hecate_is_away_until = Some(self.world.time + away);
+        let text = format!("hecate was killed, and is away for {} s", away.as_secs());
+        self.story.tell(self.world.time, StoryKind::World, text);
+    }
+
+    /// Somebody types `hecate set-desired`.
+    pub fn set_wish(&mut self, state: ClusterState, options: Options) {
+        let (set_by, reason) = ("root@simulated".to_owned(), "a wish in the built-in world".to_owned());
+        self.declared.spec = Spec { state, reason, set_by, set_at: self.now().wall, options };
+        self.disk.write_wish();
+        self.world.acts.skips_drain = self.declared.spec.options.skip_drain;
+        self.story.tell(self.world.time, StoryKind::World, format!("somebody wishes {state}"));
+    }
+
+    /// Whether a person must move the ledger away.
+    pub fn ledger_is_spoiled(&self) -> bool {
+        self.ledger_problem.is_some() || self.disk.has_bad_ledger()
+    }
+
     /// Plays one tick: the world moves on, then hecate makes a pass where its host is up.
     pub fn tick(&mut self) {
-        for text in self.world.advance(TICK) {
+        self.tick_for(TICK);
+    }
+
+    /// Plays one tick of this length.
+    pub fn tick_for(&mut self, by: Duration) {
+        (self.has_passed, self.started) = (false, Vec::new());
+        for text in self.world.advance(by) {
             self.story.tell(self.world.time, StoryKind::World, text);
         }
         if !self.world.own_is_on {
+            (self.hecate_was_on, self.hecate_is_away_until) = (false, None);
+            return;
+        }
+        if self.hecate_is_away_until.is_some_and(|until| self.world.time < until) {
             self.hecate_was_on = false;
             return;
         }
+        self.hecate_is_away_until = None;
         if !self.hecate_was_on {
             self.hecate_was_on = true;
             self.begin_anew();
         }
         self.pass();
+        self.has_passed = true;
+    }
+
+    /// How long the next tick may be, so that nothing that matters falls between two of them.
+    pub fn next_tick(&self) -> Duration {
+        let is_busy = self.last.as_ref().is_none_or(|last| {
+            !last.plan.start.is_empty() || !last.plan.running.is_empty() || !last.plan.cancel.is_empty()
+        });
+        if is_busy && self.world.own_is_on || self.lag.is_on() {
+            return TICK;
+        }
+        let is_on_battery = self.world.upses.values().any(|battery| !battery.mains);
+        let is_retrying = |wait: &Wait| matches!(wait.reason, WaitReason::Backoff { .. });
+        let is_about_to = self.last.as_ref().is_some_and(|last| last.plan.waits.iter().any(is_retrying));
+        let longest = if is_on_battery || is_about_to { BATTERY_TICK } else { QUIET_TICK };
+        match self.world.next_change() {
+            Some(at) => at.saturating_sub(self.world.time).clamp(TICK, longest),
+            None => longest,
+        }
     }
 
     /// hecate starts: it knows what the disk holds, and the wish that a person wrote there.
     fn begin_anew(&mut self) {
         self.write(&self.now());
+        let found = self.disk.read(&self.declared);
         self.memory = Memory { began: self.world.time, ..Memory::default() };
-        self.ledger = self.disk.ledger.clone();
-        self.declared.overrides.clone_from(&self.disk.overrides);
-        self.history = self.disk.history.clone();
+        self.lag.open(self.world.time);
+        self.history = found.history;
+        (self.ledger, self.ledger_problem) = (found.ledger, found.ledger_problem);
+        (self.declared.overrides, self.health) = (found.overrides, found.health);
+        if let Some(spec) = found.spec {
+            (self.declared.spec, self.declared.holds) = (spec, Vec::new());
+        }
         self.unwritten = None;
     }
 
-    /// Brings to disk what it takes; failed writes are tried again at every pass, as the daemon does.
+    /// Brings to disk what it takes, and reads the wish from there; failed writes are tried again at every pass, as the
+    /// daemon does.
     fn write(&mut self, now: &Now) {
         if !self.disk_works {
             return;
         }
-        if self.disk.ledger != self.ledger {
-            self.disk.ledger = self.ledger.clone();
-        }
-        if self.disk.overrides != self.declared.overrides {
-            self.disk.overrides.clone_from(&self.declared.overrides);
-        }
-        if self.disk.history.runs().len() != self.history.runs().len() {
-            self.disk.history = self.history.clone();
-        }
-        if let Some(number) = self.unwritten.take() {
+        let has_ledger = self.disk.write_ledger(&self.ledger);
+        self.disk.write_overrides(&self.declared.overrides);
+        self.disk.write_history(&self.history);
+        if has_ledger && let Some(number) = self.unwritten.take() {
             self.feed(Event::LedgerPersisted(number), now);
         }
     }
 
     /// Plays until a condition holds or the limit has passed; says whether it held.
-    pub fn run_until(&mut self, limit: Duration, is_reached: impl Fn(&Simulation) -> bool) -> bool {
+    pub fn run_until(&mut self, limit: Duration, mut is_reached: impl FnMut(&Simulation) -> bool) -> bool {
         let end = self.world.time + limit;
         while self.world.time < end {
             self.tick();
@@ -175,23 +261,27 @@ impl Simulation {
     fn pass(&mut self) {
         let now = self.now();
         self.write(&now);
+        self.health = self.disk.health(&self.health);
         for (target, outcome) in self.world.take_ended() {
             self.story.ended(now.boottime, &target, &outcome);
             self.feed(Event::Ended { target, outcome }, &now);
         }
-        let snapshot = self.world.observe(&self.config);
+        let snapshot = self.lag.shown(now.boottime, self.world.observe(&self.config));
         self.feed(Event::Observed(&snapshot), &now);
         let known = Known {
             config: &self.config,
             declared: &self.declared,
-            health: &DeclaredHealth::Good,
+            health: &self.health,
             snapshot: &snapshot,
             history: &self.history,
             ledger: &self.ledger,
-            ledger_problem: None,
+            ledger_problem: self.ledger_problem.as_deref(),
             memory: &self.memory,
         };
         let decision = decide(known, &now);
+        if let Some(differing) = &mut self.decides_twice {
+            *differing += u32::from(decide(known, &now) != decision);
+        }
         if decision.episode_began {
             self.feed(Event::EpisodeBegan, &now);
         }
@@ -228,6 +318,7 @@ impl Simulation {
             Command::Start(planned) => {
                 self.story.started(now.boottime, &planned);
                 self.world.begin(&planned);
+                self.started.push(planned);
             }
             Command::Observe(_) => {}
         }

@@ -4,20 +4,24 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod acts;
 pub mod around;
+mod hosts;
+mod pods;
 mod power;
 mod switch;
+pub mod ups;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::acts::Acts;
 use self::around::Around;
+use self::ups::Battery;
 use crate::config::Config;
-use crate::model::{NodeName, Role, Uid, UpsName};
-use crate::plan::Planned;
-use crate::plan::step::{Outcome, PodRef, Step, Target};
-use crate::snapshot::{PodKind, PodObject, UnitState};
+use crate::model::{NodeName, Role, UpsName};
+use crate::snapshot::{PodObject, UnitState};
 
 /// How long things take in the built-in world.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +57,9 @@ impl Default for Pace {
     }
 }
 
+/// A Node's Lease is renewed so often, in seconds.
+const LEASE: u64 = 5;
+
 /// The whole world.
 #[derive(Clone, Debug, PartialEq)]
 pub struct World {
@@ -66,6 +73,8 @@ pub struct World {
     pub upses: BTreeMap<UpsName, Battery>,
     /// All pods, bound or pending.
     pub pods: Vec<Pod>,
+    /// Volumes whose pod is gone, and that are still attached: where, and until when.
+    pub detaching: Vec<(NodeName, Duration)>,
     /// Node objects.
     pub objects: BTreeMap<NodeName, Object>,
     /// etcd snapshots by the server they are on.
@@ -76,11 +85,14 @@ pub struct World {
     pub own_boot: u32,
     /// Clocks, other hecate hosts, odd machines.
     pub around: Around,
+    /// Whether no API server can be reached, although etcd lives.
+    pub is_api_gone: bool,
+    /// The steps that run, and what goes wrong with them.
+    pub acts: Acts,
     own_feeds: BTreeSet<UpsName>,
+    own_min_supplies: usize,
     own_event: Option<OwnEvent>,
     own_was_cut: bool,
-    doing: Vec<Doing>,
-    ended: Vec<(Target, Outcome)>,
     next_uid: u64,
 }
 
@@ -88,6 +100,14 @@ pub struct World {
 enum OwnEvent {
     OffAt(Duration),
     OnAt(Duration),
+}
+
+impl OwnEvent {
+    fn at(&self) -> Duration {
+        match self {
+            OwnEvent::OffAt(at) | OwnEvent::OnAt(at) => *at,
+        }
+    }
 }
 
 /// A node's host.
@@ -109,13 +129,26 @@ pub struct Host {
     pub unit: UnitState,
     /// Containers that run, pods that no drain owes included.
     pub system_containers: u32,
+    /// Whether its containers ended, with its power or by hecate's hand, and k3s was not started since: no pod bound to
+    /// it runs.
+    pub is_killed: bool,
+    /// How often it was powered off.
+    pub power_offs: u32,
     /// How often it lost power while it still ran an undrained workload.
     pub hard_cuts: u32,
     /// How many wake-ups it does not hear; None: all of them.
     pub deaf_to: Option<u32>,
+    /// How many of its feeds it needs.
+    pub min_supplies: usize,
+    /// How many times as long as usual everything takes on it.
+    pub slowness: u32,
+    /// How long things take on it, where that is not as everywhere.
+    pub pace: Option<Pace>,
+    /// Whether its unit is enabled, so that a boot starts it past every gate.
+    pub starts_by_itself: bool,
     unit_until: Option<Duration>,
-    event: Option<HostEvent>,
     running_since: Option<Duration>,
+    event: Option<HostEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,21 +157,12 @@ enum HostEvent {
     OnAt(Duration),
 }
 
-/// A UPS and its battery.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Battery {
-    /// Whether mains are there.
-    pub mains: bool,
-    /// What the battery holds, in seconds at full load.
-    pub holds: f64,
-    /// What it holds when full.
-    pub capacity: f64,
-    /// Whether upsd answers.
-    pub answers: bool,
-    /// Words added to its status.
-    pub extra_words: Vec<String>,
-    /// How it cuts its load when it is told to; None: it knows no such command.
-    pub cut: Option<switch::Cut>,
+impl HostEvent {
+    fn at(&self) -> Duration {
+        match self {
+            HostEvent::OffAt(at) | HostEvent::OnAt(at) => *at,
+        }
+    }
 }
 
 /// A pod.
@@ -152,6 +176,10 @@ pub struct Pod {
     pub stops_in: Duration,
     /// Refuses eviction for ever.
     pub is_protected: bool,
+    /// How long its volume takes to be detached once it is gone; None: it has no volume.
+    pub detaches_in: Option<Duration>,
+    /// Belongs to its node as the storage's engines do: no drain owes it, and it is no workload.
+    pub is_of_node: bool,
     gone_at: Option<Duration>,
 }
 
@@ -166,14 +194,6 @@ pub struct Object {
     boot: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Doing {
-    step: Step,
-    began: Duration,
-    deadline: Duration,
-    ends: Option<Duration>,
-}
-
 impl World {
     /// A cluster that runs, with full batteries of this runtime at full load and `pods` pods a node.
     pub fn running(config: &Config, runtime: Duration, pods: usize) -> Self {
@@ -186,42 +206,42 @@ impl World {
             boot: 1,
             unit: UnitState::Running,
             system_containers: 3,
+            is_killed: false,
+            power_offs: 0,
             hard_cuts: 0,
             deaf_to: node.wake.as_ref().map(|_| 0),
+            min_supplies: node.min_supplies,
+            slowness: 1,
+            pace: None,
+            starts_by_itself: false,
             unit_until: None,
-            event: None,
             running_since: Some(Duration::ZERO),
+            event: None,
         };
-        let battery = Battery {
-            mains: true,
-            holds: runtime.as_secs_f64(),
-            capacity: runtime.as_secs_f64(),
-            answers: true,
-            extra_words: Vec::new(),
-            cut: None,
+        let battery = |ups: &crate::config::Ups| {
+            let mut battery = Battery::full(runtime);
+            battery.cut = ups.cut_load.as_ref().map(|cut| switch::Cut::after(cut.delay));
+            battery
         };
-        let cut = |ups: &crate::config::Ups| ups.cut_load.as_ref().map(|cut| switch::Cut::after(cut.delay));
         let object = Object { is_cordoned: false, cordoned_by: None, lease_changed: None, boot: 1 };
         let mut world = Self {
             time: Duration::from_secs(3600),
             pace: Pace::default(),
             hosts: config.nodes.iter().map(|(name, node)| (name.clone(), host(node))).collect(),
-            upses: config
-                .upses
-                .iter()
-                .map(|(name, ups)| (name.clone(), Battery { cut: cut(ups), ..battery.clone() }))
-                .collect(),
+            upses: config.upses.iter().map(|(name, ups)| (name.clone(), battery(ups))).collect(),
             pods: Vec::new(),
+            detaching: Vec::new(),
             objects: config.nodes.keys().map(|name| (name.clone(), object.clone())).collect(),
             etcd_snapshots: BTreeMap::new(),
             own_is_on: true,
             own_boot: 1,
             around: Around::of(config),
+            is_api_gone: false,
+            acts: Acts::default(),
             own_feeds: config.own_host.feeds.clone(),
+            own_min_supplies: config.own_host.min_supplies,
             own_event: None,
             own_was_cut: false,
-            doing: Vec::new(),
-            ended: Vec::new(),
             next_uid: 0,
         };
         for name in config.nodes.keys() {
@@ -233,32 +253,6 @@ impl World {
         world
     }
 
-    /// Adds a pod of a Deployment.
-    pub fn add_pod(&mut self, node: Option<NodeName>, name: &str, stops_in: Duration) {
-        self.next_uid += 1;
-        self.pods.push(Pod {
-            object: PodObject {
-                namespace: "default".to_owned(),
-                name: name.to_owned(),
-                uid: Uid::new(format!("uid-{}", self.next_uid)),
-                kind: PodKind::Controlled,
-                is_finished: false,
-                is_terminating: false,
-                tolerates_unschedulable: false,
-                grace: Duration::from_secs(30),
-            },
-            node,
-            stops_in: stops_in.min(Duration::from_secs(30)),
-            is_protected: false,
-            gone_at: None,
-        });
-    }
-
-    /// Whether a node runs a workload that a drain owes.
-    pub fn has_workload(&self, node: &NodeName) -> bool {
-        self.pods.iter().any(|pod| pod.node.as_ref() == Some(node))
-    }
-
     /// Whether more than half of the servers run.
     pub fn has_quorum(&self) -> bool {
         let servers = self.hosts.values().filter(|host| host.role == Role::ControlPlane);
@@ -266,106 +260,24 @@ impl World {
         alive * 2 > servers.count()
     }
 
+    /// Whether an API server answers and can serve.
+    pub fn has_api(&self) -> bool {
+        !self.is_api_gone && self.has_quorum()
+    }
+
+    /// When something in this world changes by itself next, as far as that is known: a host, a unit, a pod, a step.
+    pub fn next_change(&self) -> Option<Duration> {
+        let own = self.own_event.iter().map(|event| event.at());
+        let hosts = self.hosts.values().flat_map(|host| [host.event.as_ref().map(HostEvent::at), host.unit_until]);
+        let volumes = self.detaching.iter().map(|(_, until)| *until);
+        let pods = self.pods.iter().filter_map(|pod| pod.gone_at).chain(volumes);
+        let cuts = self.upses.values().filter_map(|battery| battery.cut.as_ref()?.due());
+        own.chain(hosts.flatten()).chain(pods).chain(cuts).chain(self.next_end()).filter(|at| *at > self.time).min()
+    }
+
     /// Whether every host but hecate's own is dark.
     pub fn is_dark(&self) -> bool {
         self.hosts.values().all(|host| !host.is_on)
-    }
-
-    /// Begins what a step asks for.
-    pub fn begin(&mut self, planned: &Planned) {
-        let step = planned.step.clone();
-        let takes = match &step {
-            Step::StartUnit { node, .. } => self.start_unit(node),
-            Step::StopUnit { node, .. } => self.stop_unit(node),
-            Step::KillContainers { .. } | Step::Cordon { .. } | Step::Uncordon { .. } => Some(Duration::from_secs(1)),
-            Step::Drain { pods, pdb_grace, .. } => {
-                self.evict(pods, *pdb_grace);
-                None
-            }
-            Step::SaveEtcdSnapshot { .. } => Some(self.pace.etcd_snapshot),
-            Step::PowerOff { node, .. } => {
-                let off_at = self.time + self.pace.host_stop;
-                if let Some(host) = self.hosts.get_mut(node).filter(|host| host.is_on && host.is_reachable) {
-                    // A host that shuts down already is not made to begin anew.
-                    if !matches!(host.event, Some(HostEvent::OffAt(_))) {
-                        host.event = Some(HostEvent::OffAt(off_at));
-                    }
-                }
-                Some(Duration::from_secs(1))
-            }
-            Step::Wake { node } => {
-                self.wake(node);
-                Some(Duration::from_secs(1))
-            }
-            Step::CutLoad { ups, .. } => {
-                self.tell_to_cut(ups);
-                Some(Duration::from_secs(1))
-            }
-            Step::PowerOffOwnHost { .. } => {
-                if !matches!(self.own_event, Some(OwnEvent::OffAt(_))) {
-                    self.own_event = Some(OwnEvent::OffAt(self.time + self.pace.host_stop));
-                }
-                Some(Duration::from_secs(1))
-            }
-        };
-        self.doing.push(Doing {
-            step,
-            began: self.time,
-            deadline: self.time + planned.limit,
-            ends: takes.map(|takes| self.time + takes),
-        });
-    }
-
-    /// hecate no longer waits for a step; what it began goes on.
-    pub fn cancel(&mut self, target: &Target) {
-        self.doing.retain(|doing| doing.step.target() != *target);
-        self.ended.push((target.clone(), Outcome::Cancelled));
-    }
-
-    /// hecate was killed: nobody waits any more.
-    pub fn forget_waiters(&mut self) {
-        self.doing.clear();
-        self.ended.clear();
-    }
-
-    /// What ended since it was asked last.
-    pub fn take_ended(&mut self) -> Vec<(Target, Outcome)> {
-        std::mem::take(&mut self.ended)
-    }
-
-    fn start_unit(&mut self, node: &NodeName) -> Option<Duration> {
-        let takes = match self.hosts.get(node)?.role {
-            Role::ControlPlane => self.pace.server_start,
-            Role::Worker => self.pace.agent_start,
-        };
-        let until = self.time + takes;
-        let host = self.hosts.get_mut(node)?;
-        if host.is_on && host.is_reachable && host.unit == UnitState::Stopped {
-            host.unit = UnitState::Starting;
-            host.unit_until = Some(until);
-        }
-        Some(Duration::from_secs(1))
-    }
-
-    fn stop_unit(&mut self, node: &NodeName) -> Option<Duration> {
-        let until = self.time + self.pace.unit_stop;
-        let host = self.hosts.get_mut(node)?;
-        if host.is_on && host.is_reachable && matches!(host.unit, UnitState::Running | UnitState::Starting) {
-            host.unit = UnitState::Stopping;
-            host.unit_until = Some(until);
-        }
-        Some(self.pace.unit_stop)
-    }
-
-    fn evict(&mut self, pods: &[PodRef], pdb_grace: Duration) {
-        for pod in &mut self.pods {
-            let is_asked = pods.iter().any(|one| one.uid == pod.object.uid);
-            if is_asked && !pod.object.is_terminating {
-                let refused = if pod.is_protected { pdb_grace } else { Duration::ZERO };
-                pod.object.is_terminating = true;
-                pod.gone_at = Some(self.time + refused + pod.stops_in);
-            }
-        }
     }
 
     /// Lets time pass; tells what a person would notice.
@@ -377,240 +289,22 @@ impl World {
         self.move_own_host(&mut told);
         self.move_hosts(&mut told);
         self.move_pods();
-        self.move_objects();
+        self.move_objects(by);
         self.move_steps();
         told
     }
 
-    /// Somebody presses the power button of the hecate host.
-    pub fn press_own_button(&mut self) {
-        if !self.own_is_on {
-            self.own_event = Some(OwnEvent::OnAt(self.time + self.pace.host_boot));
-        }
-    }
-
-    /// Somebody presses a node's power button.
-    pub fn press_button(&mut self, node: &NodeName) {
-        let boot_at = self.time + self.pace.host_boot;
-        if let Some(host) = self.hosts.get_mut(node).filter(|host| !host.is_on) {
-            host.event = Some(HostEvent::OnAt(boot_at));
-        }
-    }
-
-    fn move_own_host(&mut self, told: &mut Vec<String>) {
-        match self.own_event {
-            Some(OwnEvent::OffAt(at)) if self.time >= at => {
-                self.own_is_on = false;
-                self.own_event = None;
-                self.doing.clear();
-                told.push("the hecate host is off".to_owned());
-            }
-            Some(OwnEvent::OnAt(at)) if self.time >= at => {
-                self.own_is_on = true;
-                self.own_boot += 1;
-                self.own_event = None;
-                told.push("the hecate host has booted".to_owned());
-            }
-            Some(OwnEvent::OffAt(_) | OwnEvent::OnAt(_)) | None => {}
-        }
-    }
-
-    fn move_hosts(&mut self, told: &mut Vec<String>) {
-        let has_quorum_soon = {
-            let servers = self.hosts.values().filter(|host| host.role == Role::ControlPlane);
-            let alive = servers
-                .clone()
-                .filter(|host| host.is_on && matches!(host.unit, UnitState::Running | UnitState::Starting))
-                .count();
-            alive * 2 > servers.count()
-        };
-        let has_quorum = self.has_quorum();
-        let time = self.time;
-        for (name, host) in &mut self.hosts {
-            match host.event {
-                Some(HostEvent::OffAt(at)) if time >= at && !host.is_confused => {
-                    host.switch_off();
-                    told.push(format!("{name} is off"));
-                }
-                Some(HostEvent::OnAt(at)) if time >= at => {
-                    host.is_on = true;
-                    host.boot += 1;
-                    host.event = None;
-                    // k3s' installer enables its unit, but nothing here starts past the gates by itself.
-                    host.unit = UnitState::Stopped;
-                    host.unit_until = None;
-                    told.push(format!("{name} has booted"));
-                }
-                Some(HostEvent::OffAt(_) | HostEvent::OnAt(_)) | None => {}
-            }
-            let is_due = host.unit_until.is_some_and(|until| time >= until);
-            let may_start = match host.role {
-                Role::ControlPlane => has_quorum_soon,
-                Role::Worker => has_quorum,
-            };
-            match host.unit {
-                UnitState::Starting if is_due && may_start => {
-                    host.unit = UnitState::Running;
-                    host.running_since = Some(time);
-                    host.system_containers = 3;
-                }
-                UnitState::Stopping if is_due => {
-                    host.unit = UnitState::Stopped;
-                    host.running_since = None;
-                }
-                UnitState::Starting
-                | UnitState::Stopping
-                | UnitState::Running
-                | UnitState::Stopped
-                | UnitState::NotFound => {}
-            }
-        }
-        let off: BTreeSet<NodeName> =
-            self.hosts.iter().filter(|(_, host)| !host.is_on).map(|(name, _)| name.clone()).collect();
-        for pod in &mut self.pods {
-            if pod.node.as_ref().is_some_and(|node| off.contains(node)) && pod.object.is_terminating {
-                pod.gone_at = Some(time);
-            }
-        }
-    }
-
-    /// Pods end; what ended is made anew by its controller and bound where a node takes it.
-    fn move_pods(&mut self) {
-        let time = self.time;
-        if !self.has_quorum() {
-            return;
-        }
-        let gone: Vec<Pod> = self.pods.iter().filter(|pod| pod.gone_at.is_some_and(|at| time >= at)).cloned().collect();
-        self.pods.retain(|pod| pod.gone_at.is_none_or(|at| time < at));
-        for pod in gone {
-            self.add_pod(None, &pod.object.name, pod.stops_in);
-            if let Some(new) = self.pods.last_mut() {
-                new.is_protected = pod.is_protected;
-            }
-        }
-        let open: Vec<NodeName> = self
-            .objects
-            .iter()
-            .filter(|(name, object)| {
-                !object.is_cordoned && self.hosts[*name].is_on && self.hosts[*name].unit == UnitState::Running
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        if open.is_empty() {
-            return;
-        }
-        for (number, pod) in self.pods.iter_mut().filter(|pod| pod.node.is_none()).enumerate() {
-            pod.node = Some(open[number % open.len()].clone());
-        }
-    }
-
-    fn move_objects(&mut self) {
-        if !self.has_quorum() {
+    fn move_objects(&mut self, by: Duration) {
+        let is_due = self.time.as_secs() / LEASE != self.time.saturating_sub(by).as_secs() / LEASE;
+        if !is_due || !self.has_quorum() {
             return;
         }
         for (name, object) in &mut self.objects {
-            let host = &self.hosts[name];
-            if host.is_on && host.unit == UnitState::Running && self.time.as_secs().is_multiple_of(5) {
+            let Some(host) = self.hosts.get(name) else { continue };
+            if host.is_on && host.unit == UnitState::Running {
                 object.lease_changed = Some(self.time);
                 object.boot = host.boot;
             }
         }
-    }
-
-    fn move_steps(&mut self) {
-        let time = self.time;
-        let doing = std::mem::take(&mut self.doing);
-        for one in doing {
-            match self.outcome(&one, time) {
-                Some(outcome) => {
-                    if outcome == Outcome::Tried {
-                        self.take_effect(&one.step);
-                    }
-                    self.ended.push((one.step.target(), outcome));
-                }
-                None => self.doing.push(one),
-            }
-        }
-    }
-
-    fn outcome(&self, doing: &Doing, time: Duration) -> Option<Outcome> {
-        if let Some(node) = doing.step.node()
-            && self.needs_host(&doing.step)
-            && self.hosts.get(&node).is_none_or(|host| !host.is_on || !host.is_reachable)
-        {
-            let is_late = time.saturating_sub(doing.began) >= Duration::from_secs(5);
-            let why = format!("{node} does not answer");
-            return is_late.then_some(Outcome::Failed { why });
-        }
-        if let Step::Drain { pods, .. } = &doing.step {
-            let is_gone = |one: &PodRef| !self.pods.iter().any(|pod| pod.object.uid == one.uid);
-            if pods.iter().all(is_gone) {
-                return Some(Outcome::Tried);
-            }
-        }
-        if doing.ends.is_some_and(|ends| time >= ends) {
-            return Some(Outcome::Tried);
-        }
-        (time >= doing.deadline).then_some(Outcome::DeadlinePassed)
-    }
-
-    fn needs_host(&self, step: &Step) -> bool {
-        match step {
-            Step::StartUnit { .. }
-            | Step::StopUnit { .. }
-            | Step::KillContainers { .. }
-            | Step::SaveEtcdSnapshot { .. }
-            | Step::PowerOff { .. } => true,
-            Step::Cordon { .. }
-            | Step::Uncordon { .. }
-            | Step::Drain { .. }
-            | Step::PowerOffOwnHost { .. }
-            | Step::Wake { .. }
-            | Step::CutLoad { .. } => false,
-        }
-    }
-
-    /// What a step changes at its end; what it changes at its beginning was done in `begin`.
-    fn take_effect(&mut self, step: &Step) {
-        match step {
-            Step::Cordon { node, run } => {
-                if let Some(object) = self.objects.get_mut(node).filter(|object| !object.is_cordoned) {
-                    object.is_cordoned = true;
-                    object.cordoned_by = Some(run.to_string());
-                }
-            }
-            Step::Uncordon { node } => {
-                if let Some(object) = self.objects.get_mut(node).filter(|object| object.cordoned_by.is_some()) {
-                    object.is_cordoned = false;
-                    object.cordoned_by = None;
-                }
-            }
-            Step::KillContainers { node, .. } => {
-                if let Some(host) = self.hosts.get_mut(node) {
-                    host.system_containers = 0;
-                }
-            }
-            Step::SaveEtcdSnapshot { node, run } => {
-                self.etcd_snapshots.entry(node.clone()).or_default().insert(format!("hecate-{run}-{node}"));
-            }
-            Step::StartUnit { .. }
-            | Step::StopUnit { .. }
-            | Step::Drain { .. }
-            | Step::PowerOff { .. }
-            | Step::PowerOffOwnHost { .. }
-            | Step::Wake { .. }
-            | Step::CutLoad { .. } => {}
-        }
-    }
-}
-
-impl Host {
-    fn switch_off(&mut self) {
-        self.is_on = false;
-        self.event = None;
-        self.unit = UnitState::Stopped;
-        self.unit_until = None;
-        self.running_since = None;
-        self.system_containers = 0;
     }
 }

@@ -7,7 +7,7 @@
 pub mod diff;
 pub mod render;
 pub mod rows;
-mod table;
+pub(crate) mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

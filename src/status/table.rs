@@ -52,13 +52,13 @@ impl Palette {
 
 /// One cell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     text: String,
     tone: Tone,
 }
 
 impl Cell {
-    pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
+    pub(crate) fn new(tone: Tone, text: impl Into<String>) -> Self {
         Self { text: text.into(), tone }
     }
 }
@@ -76,7 +76,7 @@ impl From<String> for Cell {
 }
 
 /// Draws rows under headings, two blanks between columns, no blanks at the end of a line.
-pub(super) fn draw(headings: &[&str], rows: &[Vec<Cell>], palette: Palette) -> String {
+pub(crate) fn draw(headings: &[&str], rows: &[Vec<Cell>], palette: Palette) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
         cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or(0)
@@ -87,7 +87,7 @@ pub(super) fn draw(headings: &[&str], rows: &[Vec<Cell>], palette: Palette) -> S
 }
 
 /// `[######----]`: how full something is.
-pub(super) fn bar(part: f64, cells: usize) -> String {
+pub(crate) fn bar(part: f64, cells: usize) -> String {
     let share = part.clamp(0.0, 1.0);
     // Rounded down: a bar is only full when the thing is. The epsilon undoes 0.3 x 10 = 2.999...
     let filled = (0..cells).filter(|cell| (*cell as f64 + 1.0) <= share * cells as f64 + 1e-9).count();

@@ -129,6 +129,15 @@ pub(super) fn replace(
     }
 }
 
+/// Replaces a file outside of the state directory, for everybody to read: entirely or not at all.
+///
+/// # Errors
+/// Fails where the folder is not there or takes no file.
+pub fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    replace(&RealDisk, &path, content, 0o644, Durability::Durable)
+}
+
 /// Gives the file at `path` the second name `kept`, replacing what had it, without `path` ever being missing.
 pub(super) fn keep_as(disk: &dyn Disk, path: &Path, kept: &Path) -> io::Result<()> {
     let temporary = hidden(kept, "link");

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::declared::{DeclaredFile, SpecSet};
-pub use self::disk::{Disk, DiskFile, RealDisk};
+pub use self::disk::{Disk, DiskFile, RealDisk, publish};
 pub use self::lock::{ActorKind, ActorLock, DESIRED_LOCK_WAIT, HeldBy};
 pub use self::records::{HistoryFile, LedgerFile};
 pub use crate::model::IntentRecord;

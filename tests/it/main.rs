@@ -5,14 +5,10 @@
 mod cli;
 mod clients;
 mod config;
-mod feeds;
-mod guards;
 mod kubernetes;
 mod probe;
 mod samples;
 mod schemas;
 mod serve;
-mod simulation;
 mod store;
 mod tidy;
-mod waking;

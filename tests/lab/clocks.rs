@@ -19,9 +19,9 @@ fn is_dark(site: &Site) -> Result<()> {
     })
 }
 
-/// The cluster is drained off and to run again.
+/// The cluster is off and to run again.
 fn down_and_wished_up(site: &Site) -> Result<()> {
-    site.set_desired("off", "clocks")?;
+    site.set_desired_undrained("off", "clocks")?;
     site.until_status("the cluster to be off", seconds(90), |status| {
         status.state() == "drained-off" && status.is_converged()
     })?;
@@ -40,7 +40,7 @@ pub(crate) fn lying_and_unsynced_clocks_hold_a_start_until_they_are_right(site: 
 }
 
 fn lie(site: &Site) -> Result<()> {
-    let strict = [("startup.time_sync_mode", json!("strict")), ("startup.time_sync_wait_seconds", json!(8))];
+    let strict = [("startup.time_sync_mode", json!("strict")), ("startup.time_sync_wait_seconds", json!(5))];
     site.configure(&strict)?;
     down_and_wished_up(site)?;
     site.put("worker-1", FALSE_DATE, "#!/bin/sh\nexec /usr/bin/date -d '1 hour' \"$@\"\n")?;

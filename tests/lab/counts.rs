@@ -48,14 +48,20 @@ impl Mark {
         Ok(site.sudo_lines(node)?.split_off(before))
     }
 
-    /// Commands through sudo since that change anything: reading lists of snapshots and rights does not.
+    /// Commands through sudo on a node since that change anything: reading lists of snapshots and rights does not.
+    pub(crate) fn sudo_changes(&self, site: &Site, node: &str) -> Result<Vec<String>> {
+        let mut all = self.sudo(site, node)?;
+        all.retain(|line| {
+            line.contains("COMMAND=") && !line.contains("etcd-snapshot ls") && !line.contains("COMMAND=list")
+        });
+        Ok(all)
+    }
+
+    /// The same of all nodes, each with its name.
     pub(crate) fn sudo_writes(&self, site: &Site) -> Result<Vec<String>> {
         let mut all = Vec::new();
         for node in NODES {
-            let changing = |line: &String| {
-                line.contains("COMMAND=") && !line.contains("etcd-snapshot ls") && !line.contains("COMMAND=list")
-            };
-            all.extend(self.sudo(site, node)?.into_iter().filter(changing).map(|line| format!("{node}: {line}")));
+            all.extend(self.sudo_changes(site, node)?.into_iter().map(|line| format!("{node}: {line}")));
         }
         Ok(all)
     }

@@ -34,8 +34,7 @@ pub(crate) fn walk(site: &Site, steps: &[&str], limit: Duration, is_reached: imp
                 if site.is_daemon_dead()? {
                     return Ok(Look::Seen(End::Killed));
                 }
-                let instead = site.status().map_or_else(|error| format!("{error:#}"), |status| status.summary());
-                Ok(if is_reached()? { Look::Seen(End::Reached) } else { Look::NotYet(instead) })
+                Ok(if is_reached()? { Look::Seen(End::Reached) } else { Look::NotYet("the daemon lives".to_owned()) })
             })?;
             if let End::Reached = end {
                 missed.insert(failpoint);
@@ -58,7 +57,7 @@ pub(crate) fn daemon_killed_at_every_step_does_nothing_twice(site: &Site) -> Res
     site.arm()?;
     site.set_desired("off", "killed on the way down")?;
     let is_drained_off = || {
-        let status = site.status()?;
+        let status = site.published()?;
         Ok(status.is_converged() && status.state() == "drained-off")
     };
     walk(site, &DOWN, seconds(40), is_drained_off)?;
@@ -75,7 +74,7 @@ pub(crate) fn daemon_killed_at_every_step_does_nothing_twice(site: &Site) -> Res
 
     site.daemon("stop")?;
     site.set_desired("running", "killed on the way up")?;
-    walk(site, &UP, seconds(60), || Ok(site.status()?.is_running()))?;
+    walk(site, &UP, seconds(60), || Ok(site.published()?.is_running()))?;
     site.start_with_failpoint(None)?;
     site.until_running(seconds(90))?;
     mark.no_new_pod_was_evicted(site, &before)?;
@@ -99,7 +98,7 @@ fn report(site: &Site, mark: &Mark) -> Result<()> {
         }
         told.push_str(&format!(", {words}: {count}"));
     }
-    eprintln!("   evictions granted: {} of {} pods{told}", evictions.len(), pods.len());
+    site.say(&format!("evictions granted: {} of {} pods{told}", evictions.len(), pods.len()));
     Ok(())
 }
 

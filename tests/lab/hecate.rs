@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::site::{Done, OWN_HOST, Site};
+use crate::site::{Done, FULL_RUNTIME, OWN_HOST, Site};
 use crate::wait::{Look, seconds, until};
 
 /// Where the lab's tests keep what they add to the unit.
-const DROP_IN: &str = "/run/systemd/system/hecate.service.d/failpoints.conf";
+pub(crate) const DROP_IN: &str = "/run/systemd/system/hecate.service.d/failpoints.conf";
 /// Where the unit's failpoints come from while the drop-in is there.
 const FAILPOINTS: &str = "/run/hecate-failpoints";
 
@@ -53,6 +53,12 @@ impl Status {
     /// What is known of a node's host.
     pub(crate) fn host(&self, node: &str) -> &str {
         self.0["nodes"][node]["host"].as_str().unwrap_or_default()
+    }
+
+    /// Whether the UPS that feeds everything is on line and full.
+    pub(crate) fn has_full_battery(&self) -> bool {
+        let ups = &self.0["upses"]["pyrphoros"];
+        ups["verdict"] == "on-line" && ups["runtime"].as_f64() == Some(FULL_RUNTIME as f64)
     }
 
     /// The pass' number.
@@ -118,6 +124,12 @@ impl Site {
         Ok(Status(serde_json::from_str(&done.out).context("hecate status -o json")?))
     }
 
+    /// What the daemon published last. Unlike the command this never looks by itself: it fails where no daemon runs.
+    pub(crate) fn published(&self) -> Result<Status> {
+        let text = self.on(OWN_HOST, "cat /run/hecate/status.json")?;
+        Ok(Status(serde_json::from_str(&text).context("status.json")?))
+    }
+
     /// Waits until the status shows something.
     pub(crate) fn until_status(&self, what: &str, limit: Duration, holds: impl Fn(&Status) -> bool) -> Result<Status> {
         until(what, limit, || {
@@ -134,6 +146,14 @@ impl Site {
     /// `hecate set-desired`.
     pub(crate) fn set_desired(&self, state: &str, reason: &str) -> Result<()> {
         self.hecate(&["set-desired", state, "--reason", reason])?
+            .ok()
+            .with_context(|| format!("set-desired {state}"))?;
+        Ok(())
+    }
+
+    /// The same for a descent of which only the end matters: nothing is drained, no snapshot is taken.
+    pub(crate) fn set_desired_undrained(&self, state: &str, reason: &str) -> Result<()> {
+        self.hecate(&["set-desired", state, "--skip-drain", "--skip-etcd-snapshot", "--reason", reason])?
             .ok()
             .with_context(|| format!("set-desired {state}"))?;
         Ok(())

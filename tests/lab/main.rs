@@ -1,8 +1,8 @@
 //! The lab tests: hecate's own program against a real upsd, real hosts, a real etcd and API server.
 //!
-//! One site for the whole run (`tests/lab/lab up`), brought back to a running, converged cluster before each test and
-//! ended after the last; the tests run in the order in which they stand here, one at a time. Everything goes through
-//! the `hecate` command on the `hecate` host and through the site's own switches; nothing here looks into the program.
+//! Two sites side by side (`tests/lab/lab up`): each test runs alone on the one that is free, brought back to a running,
+//! converged cluster before it; both end after the last. Everything goes through the `hecate` command on the `hecate`
+//! host and through the site's own switches; nothing here looks into the program.
 //!
 //! ```text
 //! cargo test --features lab --test lab                 all of them
@@ -10,7 +10,8 @@
 //! cargo test --features lab --test lab -- measure      prints what the daemon costs and how fast a site goes dark
 //! ```
 //!
-//! `LAB_KEEP=1` leaves the site up at the end, and takes over the one that is up at the beginning.
+//! `LAB_SITES=1` runs them on one site. `LAB_KEEP=1` does so too, leaves it up at the end, and takes over the one that is
+//! up at the beginning.
 
 #![expect(clippy::print_stderr, reason = "a test program says how far it is")]
 
@@ -19,6 +20,7 @@ mod counts;
 mod crash;
 mod cycle;
 mod faults;
+mod feeds;
 mod hecate;
 mod measure;
 mod outage;
@@ -27,14 +29,16 @@ mod repair;
 mod site;
 mod ssh;
 mod steady;
+mod ups;
 mod wait;
 mod wake;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::site::Site;
@@ -42,7 +46,7 @@ use crate::site::Site;
 /// One test: its name is a claim, its function shows it.
 type Test = (&'static str, fn(&Site) -> Result<()>);
 
-/// In this order: what the later ones rely on comes first.
+/// They begin in this order. The short ones stand last, so that no site is idle for long at the end.
 const TESTS: &[Test] = &[
     ("cold_cluster_is_brought_up_to_converged", cycle::cold_cluster_is_brought_up_to_converged),
     ("second_daemon_is_refused_with_a_clear_message", steady::second_daemon_is_refused_with_a_clear_message),
@@ -51,6 +55,10 @@ const TESTS: &[Test] = &[
     ("wrong_host_behind_an_address_is_refused_by_name", faults::wrong_host_behind_an_address_is_refused_by_name),
     ("lost_node_is_named_and_delays_no_pass", faults::lost_node_is_named_and_delays_no_pass),
     ("frozen_node_is_named_and_delays_no_pass", faults::frozen_node_is_named_and_delays_no_pass),
+    ("self_test_of_a_ups_begins_nothing", ups::self_test_of_a_ups_begins_nothing),
+    ("mains_that_flap_begin_nothing", ups::mains_that_flap_begin_nothing),
+    ("odd_words_are_shown_and_trigger_nothing", ups::odd_words_are_shown_and_trigger_nothing),
+    ("hung_driver_is_named_and_begins_nothing_on_line", ups::hung_driver_is_named_and_begins_nothing_on_line),
     ("dead_upsd_is_named_and_delays_no_pass", faults::dead_upsd_is_named_and_delays_no_pass),
     (
         "lying_and_unsynced_clocks_hold_a_start_until_they_are_right",
@@ -75,6 +83,11 @@ const TESTS: &[Test] = &[
         "outage_with_full_disk_and_stubborn_budget_ends_dark_in_time",
         outage::outage_with_full_disk_and_stubborn_budget_ends_dark_in_time,
     ),
+    (
+        "silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_round",
+        outage::silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_round,
+    ),
+    ("one_ups_of_two_takes_only_what_it_alone_feeds", feeds::one_ups_of_two_takes_only_what_it_alone_feeds),
     ("host_that_came_back_is_not_powered_off_again", crash::host_that_came_back_is_not_powered_off_again),
     ("declared_poweroff_is_carried_out_once", own_host::declared_poweroff_is_carried_out_once),
     ("host_that_is_off_is_woken_until_it_is_seen", wake::host_that_is_off_is_woken_until_it_is_seen),
@@ -83,38 +96,75 @@ const TESTS: &[Test] = &[
     ("unmanaged_node_is_shown_and_never_commanded", ssh::unmanaged_node_is_shown_and_never_commanded),
 ];
 
+/// The sites: never fewer than there are threads.
+type Sites = Arc<Vec<Mutex<Site>>>;
+
+/// Free memory of a machine that two sites fit into.
+const TWO_SITES_KIB: u64 = 8 << 20;
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // One site: one test at a time.
-    arguments.test_threads = Some(1);
     if arguments.list {
-        return libtest_mimic::run(&arguments, trials(&Arc::default())).exit_code();
+        return libtest_mimic::run(&arguments, trials(&Sites::default())).exit_code();
     }
-    let site = match Site::start() {
-        Ok(site) => Arc::new(Some(site)),
+    let is_measuring = arguments.filter.as_deref() == Some("measure");
+    let selected = trials(&Sites::default()).iter().filter(|trial| !arguments.is_filtered_out(trial)).count();
+    let sites = match started(if is_measuring || selected < 2 { 1 } else { sites_wanted() }) {
+        Ok(sites) => Arc::new(sites.into_iter().map(Mutex::new).collect::<Vec<_>>()),
         Err(error) => {
             eprintln!("the lab does not start: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let code = if arguments.filter.as_deref() == Some("measure") {
-        measured(&site)
-    } else {
-        libtest_mimic::run(&arguments, trials(&site)).exit_code()
-    };
-    if let Some(site) = site.as_ref() {
-        site.end();
+    arguments.test_threads = Some(sites.len());
+    let code =
+        if is_measuring { measured(&free(&sites)) } else { libtest_mimic::run(&arguments, trials(&sites)).exit_code() };
+    // The first one made what both of them use: it goes last.
+    for site in sites.iter().rev() {
+        site.lock().unwrap_or_else(PoisonError::into_inner).end();
     }
     code
 }
 
-fn trials(site: &Arc<Option<Site>>) -> Vec<Trial> {
+/// Two, unless one is asked for or more would not fit.
+fn sites_wanted() -> usize {
+    let is_kept = std::env::var_os("LAB_KEEP").is_some();
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next());
+    let has_room = available.and_then(|it| it.parse::<u64>().ok()).is_some_and(|it| it >= TWO_SITES_KIB);
+    let is_one_asked_for = std::env::var("LAB_SITES").is_ok_and(|count| count == "1");
+    if is_kept || is_one_asked_for || !has_room { 1 } else { 2 }
+}
+
+/// Starts so many sites side by side; none is left where one of them fails.
+fn started(count: usize) -> Result<Vec<Site>> {
+    Site::prepare()?;
+    let all: Vec<Result<Site>> = thread::scope(|scope| {
+        let each: Vec<_> = (1..=count).map(|number| scope.spawn(move || Site::start(number))).collect();
+        each.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(anyhow!("its thread panicked")))).collect()
+    });
+    if all.iter().all(Result::is_ok) {
+        return all.into_iter().collect();
+    }
+    all.iter().flatten().for_each(Site::end);
+    all.into_iter().collect()
+}
+
+/// A site that no test is using.
+fn free(sites: &Sites) -> MutexGuard<'_, Site> {
+    let taken = sites.iter().find_map(|site| match site.try_lock() {
+        Ok(site) => Some(site),
+        // A test that panicked: the next one mends what it left.
+        Err(TryLockError::Poisoned(site)) => Some(site.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    });
+    taken.expect("there are as many sites as threads")
+}
+
+fn trials(sites: &Sites) -> Vec<Trial> {
     let trial = |(name, test): &Test| {
-        let (site, name, test) = (Arc::clone(site), *name, *test);
-        Trial::test(name, move || match site.as_ref() {
-            Some(site) => run(site, name, test),
-            None => Ok(()),
-        })
+        let (sites, name, test) = (Arc::clone(sites), *name, *test);
+        Trial::test(name, move || run(&free(&sites), name, test))
     };
     TESTS.iter().map(trial).collect()
 }
@@ -122,21 +172,20 @@ fn trials(site: &Arc<Option<Site>>) -> Vec<Trial> {
 /// Runs one test on a converged cluster; where it fails, everything that a person would ask for is printed.
 fn run(site: &Site, name: &str, test: fn(&Site) -> Result<()>) -> Result<(), Failed> {
     let ready = Instant::now();
+    site.say(&format!("{name}: next"));
     repair::converged(site).map_err(|error| failed(site, name, &error.context("the cluster before the test")))?;
-    let begin = Instant::now();
-    eprintln!("   {name}: begins ({:.1} s to get ready)", ready.elapsed().as_secs_f64());
+    let (begin, ready) = (Instant::now(), ready.elapsed().as_secs_f64());
     test(site).map_err(|error| failed(site, name, &error))?;
-    eprintln!("   {name}: {:.1} s", begin.elapsed().as_secs_f64());
+    site.say(&format!("{name}: {:.1} s, after {ready:.1} s to get ready", begin.elapsed().as_secs_f64()));
     Ok(())
 }
 
 fn failed(site: &Site, name: &str, error: &anyhow::Error) -> Failed {
-    eprintln!("=== {name} failed: {error:#}\n{}", site.diagnosis());
+    site.say(&format!("=== {name} failed: {error:#}\n{}", site.diagnosis()));
     Failed::from(format!("{error:#}"))
 }
 
-fn measured(site: &Arc<Option<Site>>) -> ExitCode {
-    let Some(site) = site.as_ref() else { return ExitCode::FAILURE };
+fn measured(site: &Site) -> ExitCode {
     match repair::converged(site).and_then(|()| measure::print(site)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::counts::Mark;
+use crate::hecate::Status;
 use crate::repair::has_workload;
-use crate::site::{NODES, OWN_HOST, Site, each, unit};
+use crate::site::{NODES, OWN_HOST, SERVERS, Site, each, unit};
 use crate::wait::{Look, seconds, until, until_true};
 
 /// Debounce (3 s, 3 polls), two polls, the driver's own second, and a look of the test's.
@@ -16,7 +17,7 @@ const TRIGGER_LIMIT_SECONDS: f64 = 3.0 + 2.0 + 1.0 + 1.0;
 /// The whole story on the emergency path: nobody touches anything but the power.
 pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -> Result<()> {
     // Units that do not start by themselves: whether the gate holds can be seen.
-    each(&NODES, |node| site.on(node, &format!("systemctl disable -q {}", unit(node))).map(drop))?;
+    each(&NODES, |node| site.on(node, &format!("systemctl disable -q --no-reload {}", unit(node))).map(drop))?;
     let trigger_at = site.status()?.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
     site.cut_mains(trigger_at as u64 + 8)?;
     until_true("runtime at the threshold", seconds(30), || Ok(site.ups_number("battery.runtime")? <= trigger_at))?;
@@ -29,10 +30,8 @@ pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -
     }
     let left = site.ups_number("battery.runtime")?;
     ensure!(left > 0.0, "the battery was empty before everything was off");
-    eprintln!(
-        "   override {took:.1} s after the threshold, dark {:.1} s after it, {left} s left",
-        low.elapsed().as_secs_f64()
-    );
+    let dark = low.elapsed().as_secs_f64();
+    site.say(&format!("override {took:.1} s after the threshold, dark {dark:.1} s after it, {left} s left"));
 
     // Mains are back, with an empty battery: hosts come on, and the gate holds what is stopped.
     site.ups(&["ups.status=OL CHRG", "battery.charge=20", "battery.runtime=1800"])?;
@@ -48,7 +47,92 @@ pub(crate) fn outage_ends_dark_in_time_and_running_without_a_hand(site: &Site) -
     site.ups(&["battery.charge=80"])?;
     site.until_running(seconds(120))?;
     until_true("the workload to run again", seconds(40), || has_workload(site))?;
-    each(&NODES, |node| site.on(node, &format!("systemctl enable -q {}", unit(node))).map(drop))
+    each(&NODES, |node| site.on(node, &format!("systemctl enable -q --no-reload {}", unit(node))).map(drop))
+}
+
+/// Two outages in a row. Of the first nobody hears the end: the driver hangs while on battery. The second comes while the
+/// cluster is brought up again.
+pub(crate) fn silence_on_battery_ends_dark_and_an_outage_mid_bring_up_turns_it_round(site: &Site) -> Result<()> {
+    // Units that do not start by themselves: what is started is hecate's doing.
+    each(&NODES, |node| site.on(node, &format!("systemctl disable -q --no-reload {}", unit(node))).map(drop))?;
+    let trigger_at = site.status()?.0["budget"]["triggerAt"].as_f64().context("no trigger")?;
+    fall_silent_on_battery(site)?;
+    all_off(site)?;
+
+    site.lab(&["ups", "cont-driver", "pyrphoros"])?;
+    site.restore_mains()?;
+    let mark = Mark::now(site)?;
+    site.power_on(&EVERYTHING)?;
+    until_true("the servers to be started", seconds(60), || Ok(mark.sudo_count(site, "cp-1", START)? > 0))?;
+    site.cut_mains(trigger_at as u64 + 4)?;
+    let heard =
+        site.until_status("the second outage to be heard, and the start to be blocked", seconds(15), |status| {
+            status.0["effective"]["onBattery"] == true && status.names("on-battery", "pyrphoros")
+        })?;
+    // A step that was begun with the pass before is in the records by the next one.
+    site.until_status("the next pass", seconds(15), |status| status.pass() > heard.pass())?;
+    let started = counted(site, &mark, START)?;
+    until("the override in desired.yaml", seconds(30), || override_in_file(site))?;
+    all_off(site)?;
+    let left = site.ups_number("battery.runtime")?;
+    ensure!(left > 0.0, "the battery was empty before everything was off");
+    site.say(&format!("dark in the middle of a bring-up with {left} s left of {trigger_at}"));
+    let after = counted(site, &mark, START)?;
+    ensure!(after == started, "started on battery: {started:?} before, {after:?} after");
+    ensure!(started[3..] == [0, 0], "the bring-up was over before mains went: {started:?}");
+    each(&SERVERS, |server| {
+        let told = mark.sudo(site, server)?;
+        let place = |words: &str| told.iter().position(|line| line.contains(words));
+        let (stop, off) = (place("systemctl stop"), place("systemctl poweroff"));
+        ensure!(stop.is_some() && stop < off, "k3s was up and was not stopped before its host: {}", told.join("; "));
+        Ok(())
+    })?;
+
+    site.restore_mains()?;
+    let mark = Mark::now(site)?;
+    site.power_on(&EVERYTHING)?;
+    site.until_running(seconds(120))?;
+    until_true("the workload to run again", seconds(40), || has_workload(site))?;
+    let told = counted(site, &mark, "systemctl poweroff")?;
+    ensure!(told == [0; 5], "told to power off with mains there: {told:?}");
+    each(&NODES, |node| site.on(node, &format!("systemctl enable -q --no-reload {}", unit(node))).map(drop))
+}
+
+/// The words of a start.
+const START: &str = "systemctl start";
+/// All hosts but the jump host.
+const EVERYTHING: [&str; 6] = ["cp-1", "cp-2", "cp-3", "worker-1", "worker-2", OWN_HOST];
+
+/// On battery, with half an hour left, and then without a word: critical after `lost_on_battery_seconds` (10), by name.
+fn fall_silent_on_battery(site: &Site) -> Result<()> {
+    site.ups(&["ups.status=OB DISCHRG"])?;
+    site.until_status("OB to be heard", seconds(15), |status| {
+        status.0["upses"]["pyrphoros"]["verdict"] == "on-battery"
+    })?;
+    site.lab(&["ups", "stop-driver", "pyrphoros"])?;
+    // upsd's MAXAGE of 5 s comes first.
+    let is_silent = |status: &Status| status.0["upses"]["pyrphoros"]["evidence"].to_string().contains("DATA-STALE");
+    let named = site.until_status("the silence to be named", seconds(20), is_silent)?;
+    ensure!(named.overrides().is_empty() && named.state() == "running", "not borne at all: {}", named.summary());
+    let silent = Instant::now();
+    until("the override in desired.yaml", seconds(30), || override_in_file(site))?;
+    let took = silent.elapsed().as_secs_f64();
+    site.say(&format!("override {took:.1} s after the first stale answer"));
+    let text = site.lab(&["file", OWN_HOST, "/var/lib/hecate/desired.yaml"])?;
+    ensure!(text.contains("on battery and no word for 1"), "the override does not say why:\n{text}");
+    ensure!(text.contains("(limit 10 s)") && text.contains("DATA-STALE"), "the override does not say why:\n{text}");
+    ensure!(took <= 10.0 + TRIGGER_LIMIT_SECONDS, "the override came {took:.1} s after the first stale answer");
+    Ok(())
+}
+
+/// Every node and the hecate host.
+fn all_off(site: &Site) -> Result<()> {
+    EVERYTHING.iter().try_for_each(|host| site.until_off(host, seconds(60)))
+}
+
+/// How often each node was told something since.
+fn counted(site: &Site, mark: &Mark, words: &str) -> Result<Vec<usize>> {
+    NODES.iter().map(|node| mark.sudo_count(site, node, words)).collect()
 }
 
 fn override_in_file(site: &Site) -> Result<Look<()>> {
@@ -100,7 +184,7 @@ pub(crate) fn outage_with_full_disk_and_stubborn_budget_ends_dark_in_time(site: 
     }
     let left = site.ups_number("battery.runtime")?;
     ensure!(left > 0.0, "the battery was empty before everything was off");
-    eprintln!("   dark with {left} s left of {trigger_at}");
+    site.say(&format!("dark with {left} s left of {trigger_at}"));
     let status = site.status()?;
     ensure!(!status.0["writeProblem"].is_null(), "that nothing could be written is not shown");
     site.on(OWN_HOST, "rm /var/lib/hecate/filler")?;

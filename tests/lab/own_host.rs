@@ -11,7 +11,7 @@ use crate::wait::{Look, seconds, stays, until};
 pub(crate) fn declared_poweroff_is_carried_out_once(site: &Site) -> Result<()> {
     site.daemon("stop")?;
     site.arm()?;
-    site.set_desired("poweroff", "moving house")?;
+    site.set_desired_undrained("poweroff", "moving house")?;
     crash::walk(site, &["power-off"], seconds(60), || Ok(site.state(OWN_HOST)? == "off"))?;
     // Before its own power-off it can be killed like anywhere else; after it the host goes.
     site.start_with_failpoint(Some("before-power-off-own-host"))?;

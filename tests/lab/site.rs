@@ -16,10 +16,14 @@ pub(crate) const NODES: [&str; 5] = ["cp-1", "cp-2", "cp-3", "worker-1", "worker
 pub(crate) const SERVERS: [&str; 3] = ["cp-1", "cp-2", "cp-3"];
 /// The host hecate runs on.
 pub(crate) const OWN_HOST: &str = "hecate";
+/// What a full battery gives, in seconds.
+pub(crate) const FULL_RUNTIME: u64 = 1800;
 /// Longest time of an ordinary `lab` command; what hangs is ended.
 const COMMAND_LIMIT: Duration = seconds(60);
-/// The first `up` on a machine builds Kubernetes.
-const UP_LIMIT: Duration = seconds(1500);
+/// The first build on a machine is Kubernetes'.
+const BUILD_LIMIT: Duration = seconds(1500);
+/// Longest time until a fresh cluster is ready.
+const UP_LIMIT: Duration = seconds(240);
 
 /// How a command ended.
 #[derive(Debug)]
@@ -42,21 +46,47 @@ impl Done {
 
 /// The running site.
 pub(crate) struct Site {
+    /// 1 for the first; it stands before whatever is said of it.
+    number: usize,
     script: PathBuf,
+    /// `LAB` and `HECATE_LAB_NAME` of a site beside the first.
+    place: Vec<(&'static str, String)>,
     is_kept: bool,
 }
 
 impl Site {
-    /// Brings a fresh site up and puts hecate on its host.
-    pub(crate) fn start() -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab");
-        let is_kept = std::env::var_os("LAB_KEEP").is_some();
-        let site = Self { script, is_kept };
-        if !(is_kept && site.is_up()) {
-            site.up()?;
+    /// What is built and installed once, before the first site.
+    pub(crate) fn prepare() -> Result<()> {
+        let site = Self::at(1);
+        for command in ["deps", "build"] {
+            site.run(&[command], "", BUILD_LIMIT)?.ok().with_context(|| format!("lab {command}"))?;
         }
-        site.install()?;
-        Ok(site)
+        Ok(())
+    }
+
+    /// Where the site of this number is. The first is where `tests/lab/lab` finds it by itself.
+    fn at(number: usize) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab");
+        let variable = |name: &str, default: String| std::env::var(name).unwrap_or(default);
+        let folder = variable("LAB", format!("{}/hecate-lab", std::env::temp_dir().display()));
+        let name = variable("HECATE_LAB_NAME", "hecate-lab".to_owned());
+        let beside = [("LAB", format!("{folder}-{number}")), ("HECATE_LAB_NAME", format!("{name}{number}"))];
+        let place = if number == 1 { Vec::new() } else { beside.into() };
+        Self { number, script, place, is_kept: std::env::var_os("LAB_KEEP").is_some() }
+    }
+
+    /// Brings a fresh site up and puts hecate on its host; leaves nothing behind where that fails.
+    pub(crate) fn start(number: usize) -> Result<Self> {
+        let site = Self::at(number);
+        let is_there = site.is_kept && site.is_up();
+        let made = if is_there { Ok(()) } else { site.up() };
+        match made.and_then(|()| site.install()) {
+            Ok(()) => Ok(site),
+            Err(error) => {
+                site.end();
+                Err(error.context(format!("site {number}")))
+            }
+        }
     }
 
     fn is_up(&self) -> bool {
@@ -83,8 +113,13 @@ impl Site {
         if !self.is_kept
             && let Err(error) = self.lab(&["down"])
         {
-            eprintln!("lab down: {error:#}");
+            self.say(&format!("lab down: {error:#}"));
         }
+    }
+
+    /// Says how far the test on this site is.
+    pub(crate) fn say(&self, line: &str) {
+        eprintln!("   site {}: {line}", self.number);
     }
 
     /// A `lab` command that must succeed; gives its output.
@@ -98,6 +133,7 @@ impl Site {
             .args(["-k", "2", &limit.as_secs().to_string()])
             .arg(&self.script)
             .args(arguments)
+            .envs(self.place.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -216,7 +252,7 @@ impl Site {
 
     /// Gives the mains back with a full battery.
     pub(crate) fn restore_mains(&self) -> Result<()> {
-        self.ups(&["ups.status=OL CHRG", "battery.charge=100", "battery.runtime=1800"])
+        self.ups(&["ups.status=OL CHRG", "battery.charge=100", &format!("battery.runtime={FULL_RUNTIME}")])
     }
 
     /// Everything that a person would ask for after a failure.

@@ -44,7 +44,7 @@ pub(crate) fn host_that_is_off_is_woken_until_it_is_seen(site: &Site) -> Result<
     site.put(OWN_HOST, COMMAND, &format!("#!/bin/sh\necho \"$1\" >>{WOKEN}\n"))?;
     site.on(OWN_HOST, &format!("chmod 755 {COMMAND}"))?;
     site.configure(&[("nodes", nodes()), ("own_host.power_off", json!(false))])?;
-    site.set_desired("poweroff", "to be woken")?;
+    site.set_desired_undrained("poweroff", "to be woken")?;
     let dark = site.until_status("the cluster to be dark", seconds(120), |status| {
         status.state() == "poweroff" && status.is_converged()
     })?;

@@ -83,9 +83,9 @@ pub(crate) fn wish(state: ClusterState, number: u8) -> Spec {
 impl Hecate {
     /// A new installation that was told to keep the cluster running.
     pub(crate) fn new(runs_from: u8) -> Self {
-        let mut ledger = Ledger::default();
         // As learned long ago: when and how they are learned is not in this model.
-        ledger.machine_ids = NAMES.iter().enumerate().map(|(node, name)| (name.clone(), machine_id(node))).collect();
+        let machine_ids = NAMES.iter().enumerate().map(|(node, name)| (name.clone(), machine_id(node))).collect();
+        let ledger = Ledger { machine_ids, ..Ledger::default() };
         let declared = Declared::new(wish(ClusterState::Running, 0));
         let memory = Memory { began: NOW.boottime, ..Memory::default() };
         let disk = (ledger.clone(), Vec::new());
@@ -265,8 +265,10 @@ impl Hecate {
         let mut text = Digest::default();
         let Self { declared, ledger, disk, disk_works, memory, late, .. } = self;
         let ledgers = [&*ledger, &disk.0].map(|ledger| {
-            let Ledger { episode, fulfilled, on_battery_since, powered_off, own_power_off, was_up, peers, .. } = ledger;
-            (episode, fulfilled, on_battery_since, powered_off, own_power_off, was_up, peers)
+            let Ledger {
+                episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, ..
+            } = ledger;
+            (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, &ledger.peers)
         });
         let wishes = (&declared.spec, &declared.overrides, &disk.1);
         write!(text, "{:?}", (wishes, ledgers, disk_works, memory, late)).expect("a digest takes every text");

@@ -146,6 +146,7 @@ pub(crate) fn boot_own(ledger: &mut Ledger) {
     ledger.on_battery_since.values_mut().for_each(&mut forget);
     ledger.powered_off.values_mut().for_each(|off| forget(&mut off.told));
     ledger.own_power_off.iter_mut().for_each(|own| forget(&mut own.told));
+    ledger.fulfilled_in.iter_mut().for_each(|boot_id| *boot_id = BootId::from(EARLIER_BOOT));
     ledger.peers.values_mut().for_each(|word| forget(&mut word.first_seen));
 }
 

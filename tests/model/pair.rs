@@ -14,7 +14,6 @@ use stateright::{Model, Property};
 
 use super::cluster::{NOW, one_of_two, other};
 use super::hecate::{Fate, Hecate, Passed, wish};
-use super::holes::Hole;
 use super::normal;
 use super::planted::Planted;
 use super::rules::{self, Rule, Truth, judge};
@@ -46,8 +45,6 @@ pub(crate) struct Pair {
     pub(crate) budget: Budget,
     /// The bug that is put into both.
     pub(crate) planted: Planted,
-    /// The known hole that is not tolerated.
-    pub(crate) strict: Option<Hole>,
 }
 
 /// Everything that what comes next depends on.
@@ -221,9 +218,6 @@ impl Pair {
             let known = one.hecate.ledger.peers.get(&other()).and_then(|word| word.intent.clone());
             let seen = answer.clone().unwrap_or(known);
             snapshot.peers = BTreeMap::from([(other(), observe_other(answer))]);
-            if self.strict != Some(Hole::UncordonsTheOthers) && seen.as_ref().is_some_and(is_shutdown) {
-                hide_marks(&mut snapshot);
-            }
             self.planted.see(&mut snapshot, &one.hecate);
             let broken = self.passes(world, host, one, (&snapshot, seen.as_ref()), ended, &mut asked);
             state.broken = state.broken.or(broken);
@@ -250,8 +244,7 @@ impl Pair {
         let spec = one.hecate.declared.spec.clone();
         let was_over = one.hecate.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
         let passes = one.hecate.passes(&CONFIGS[host], snapshot, ended, self.planted);
-        let is_looked = self.strict == Some(Hole::UncordonsTheOthers) || !seen.is_some_and(is_shutdown);
-        let truth = Truth { is_looked, is_carried_out: false, is_unseen: false, is_alone: false, strict: self.strict };
+        let truth = Truth { is_looked: true, is_carried_out: false, is_alone: false };
         let is_rewritten = one.hecate.declared.spec != spec;
         let broken = judge(world, &one.hecate, &passes, truth)
             .or(is_rewritten.then_some(rules::WISH))
@@ -287,13 +280,6 @@ fn is_shutdown(intent: &IntentRecord) -> bool {
     match intent.state {
         Intent::ShuttingDown | Intent::ShutdownComplete => true,
         Intent::Normal | Intent::StartupInProgress => false,
-    }
-}
-
-/// The model goes on as if the hole were closed: the cordons of the other host are nobody's to take back.
-fn hide_marks(snapshot: &mut Snapshot) {
-    if let Reading::Known { value, .. } = &mut snapshot.api.nodes {
-        Arc::make_mut(value).values_mut().for_each(|object| object.cordoned_by = None);
     }
 }
 

@@ -90,7 +90,7 @@ impl Planted {
     /// Distorts what the disk gives back.
     pub(crate) fn at_restart(self, ledger: &mut Ledger) {
         if self == Planted::ForgetsFulfilled {
-            (ledger.fulfilled, ledger.own_power_off) = (None, None);
+            (ledger.fulfilled, ledger.fulfilled_in, ledger.own_power_off) = (None, None, None);
         }
     }
 }

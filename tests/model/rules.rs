@@ -8,7 +8,6 @@ use hecate::plan::step::Step;
 
 use super::cluster::{FULL, NODES, WORKER, index};
 use super::hecate::{Hecate, Passed};
-use super::holes::Hole;
 use super::view::says_on_battery;
 use super::world::{Cordon, K3s, Mood, Power, World};
 
@@ -54,18 +53,8 @@ pub(crate) struct Truth {
     pub(crate) is_looked: bool,
     /// Whether the present wish has powered the hecate host off.
     pub(crate) is_carried_out: bool,
-    /// Whether the API was away while the present override stood.
-    pub(crate) is_unseen: bool,
     /// Whether nobody else starts and stops the cluster: then what runs on a node is what its drain left there.
     pub(crate) is_alone: bool,
-    /// The hole that is not tolerated.
-    pub(crate) strict: Option<Hole>,
-}
-
-impl Truth {
-    fn tolerates(&self, hole: Hole) -> bool {
-        self.strict != Some(hole)
-    }
 }
 
 /// The first rule that a tick's passes break.
@@ -126,16 +115,21 @@ fn judge_end(world: &World, hecate: &Hecate, passed: &Passed, step: &Step, truth
         Step::PowerOff { node, path, .. } => (node, *path, UNDRAINED),
         Step::KillContainers { node, .. } if has_begun(Phase::DrainShed) => (node, Path::Emergency, ENDED),
         Step::KillContainers { node, .. } => (node, effective.path(), ENDED),
-        _ => return None,
+        Step::StartUnit { .. }
+        | Step::StopUnit { .. }
+        | Step::Cordon { .. }
+        | Step::Uncordon { .. }
+        | Step::Drain { .. }
+        | Step::SaveEtcdSnapshot { .. }
+        | Step::PowerOffOwnHost { .. }
+        | Step::Wake { .. }
+        | Step::CutLoad { .. } => return None,
     };
     let host = &world.hosts[index(node)];
     if host.power != Power::On {
         return None;
     }
-    let is_stopped = world.hosts.iter().all(|host| host.power != Power::On || host.k3s == K3s::Stopped);
-    let is_tolerated = (is_stopped && truth.tolerates(Hole::StoppedUndrained))
-        || (truth.is_unseen && truth.tolerates(Hole::ShedUnseen));
-    if truth.is_alone && path == Path::Graceful && host.workload && !is_tolerated {
+    if truth.is_alone && path == Path::Graceful && host.workload {
         return Some(rule);
     }
     (rule == UNDRAINED && host.k3s != K3s::Stopped && !host.asked_to_stop).then_some(OLD_OUTAGE)

@@ -5,13 +5,11 @@ use std::sync::{Arc, LazyLock};
 
 use hecate::config::Config;
 use hecate::model::ClusterState;
-use hecate::plan::Planned;
 use hecate::plan::step::{Step, Target};
 use stateright::{Model, Property};
 
 use super::cluster::{NODES, config};
-use super::hecate::{Fate, Hecate, Passed, wish};
-use super::holes::Hole;
+use super::hecate::{Fate, Hecate, wish};
 use super::normal;
 use super::planted;
 use super::rules::{self, Rule, Truth, judge};
@@ -27,8 +25,6 @@ pub(crate) struct Single {
     pub(crate) budget: Budget,
     /// The bug that is put in.
     pub(crate) planted: planted::Planted,
-    /// The known hole that is not tolerated.
-    pub(crate) strict: Option<Hole>,
 }
 
 /// How often things may happen in one behaviour; without an end there would be no last state.
@@ -53,7 +49,6 @@ pub(crate) struct State {
     left: Budget,
     wish_number: u8,
     is_carried_out: bool,
-    is_unseen: bool,
     /// The rule that the last tick broke; nothing comes after it.
     pub(crate) broken: Option<Rule>,
 }
@@ -110,7 +105,6 @@ impl Model for Single {
             left: self.budget,
             wish_number: 0,
             is_carried_out: false,
-            is_unseen: false,
             broken: None,
         };
         // Until nothing changes any more: a cluster that has been running for a while.
@@ -231,33 +225,18 @@ impl Single {
             self.planted.see(&mut snapshot, &hecate);
             let spec = hecate.declared.spec.clone();
             let passes = hecate.passes(&CONFIG, &snapshot, ended, self.planted);
-            let truth = Truth {
-                is_looked: last.stuck.is_none(),
-                is_carried_out: last.is_carried_out,
-                is_unseen: last.is_unseen,
-                is_alone: true,
-                strict: self.strict,
-            };
+            let truth = Truth { is_looked: last.stuck.is_none(), is_carried_out: last.is_carried_out, is_alone: true };
             let is_rewritten = hecate.declared.spec != spec;
             state.broken = judge(world, &hecate, &passes, truth).or(is_rewritten.then_some(rules::WISH));
-            let overwrites = |passed: &Passed| {
-                let is_own_off = |planned: &Planned| matches!(planned.step, Step::PowerOffOwnHost { .. });
-                passed.decision.effective.is_override() && passed.decision.plan.start.iter().any(is_own_off)
-            };
-            if self.strict != Some(Hole::FulfilledOverwritten) && passes.iter().any(overwrites) {
-                state.is_carried_out = false;
-            }
             asked = passes.into_iter().flat_map(|passed| passed.started).collect();
         } else {
             // By its own hand, and not because of an outage: then the wish was carried out.
             let goes_by_itself = |one: &hecate::tracker::InFlight| matches!(one.step, Step::PowerOffOwnHost { .. });
             let is_wish = hecate.declared.overrides.is_empty() && world.level > 0;
-            let is_written = hecate.ledger == hecate.disk.0 || self.strict == Some(Hole::FulfilledUnwritten);
-            state.is_carried_out |= is_wish && is_written && hecate.memory.in_flight.values().any(goes_by_itself);
+            state.is_carried_out |= is_wish && hecate.memory.in_flight.values().any(goes_by_itself);
             hecate.restart(&BTreeMap::new(), self.planted);
             asked = Vec::new();
         }
-        state.is_unseen = !hecate.declared.overrides.is_empty() && (last.is_unseen || !world.is_served());
         world.note_asked(&asked);
         hecate.number_runs(world);
         hecate.seal();

@@ -30,6 +30,10 @@ const LB_DOUBTED_CHARGE: f64 = 50.0;
 /// standing; see `onlinedischarge_onbattery` in usbhid-ups(8)).
 const DISCHARGE_BELIEVED: f64 = 5.0;
 
+/// Mains count as there without a break while no two polls are further apart than so many times the age at which one is
+/// stale: a quiet loop takes one in every 15 s.
+const HEARD: u32 = 2;
+
 /// A charge that has not moved by a point in so long on battery says nothing: no battery meant here lasts 16 hours.
 const CHARGE_FROZEN: Duration = Duration::from_secs(600);
 
@@ -140,7 +144,7 @@ impl Look<'_> {
     fn lost(&self, why: &str) -> Assessment {
         let last = self.polls.samples.iter().rev().find(|sample| is_telling(&sample.reading.status));
         let was_on_battery = match last {
-            Some(last) => last.reading.status.has(UpsWord::Cal) || is_drawn(last),
+            Some(last) => is_drawn(last),
             None => self.seen_on_battery_this_boot,
         };
         if !was_on_battery {
@@ -177,6 +181,12 @@ impl Look<'_> {
             (Some(cal), Some(ob)) => status.has(UpsWord::Cal) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
             (_, _) => false,
         }
+    }
+
+    /// Whether the CAL that the latest poll says is none, or has stood for too long to be one.
+    fn is_calibration_over(&self) -> bool {
+        let is_stuck = self.polls.samples.back().is_some_and(|last| self.is_stuck_in_calibration(&last.reading.status));
+        is_stuck || self.stood(&[UpsWord::Cal]).is_some_and(|stood| stood >= self.policy.calibration_max)
     }
 
     fn calibrating(&self, status: &UpsStatus) -> Assessment {
@@ -257,10 +267,13 @@ impl Look<'_> {
         let mut polls = 0;
         let mut first = self.now.boottime;
         let mut counted: Option<Duration> = None;
+        let is_calibration_over = self.is_calibration_over();
         for (index, sample) in self.polls.samples.iter().enumerate().rev() {
             let status = &sample.reading.status;
             let is_on_battery = is_drawn(sample) || sense(status) == Sense::DischargingOnLine;
-            if !is_on_battery || !self.low(index).0 {
+            // What a calibration drew says nothing of an outage that follows it.
+            let is_on_purpose = sense(status) == Sense::Calibrating && !is_calibration_over;
+            if is_on_purpose || !is_on_battery || !self.low(index).0 {
                 break;
             }
             let interval = sample.reading.driver_interval.unwrap_or_default().min(self.policy.max_age);
@@ -299,10 +312,17 @@ impl Look<'_> {
         let is_discharging = |one: &UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
         let last = self.polls.samples.back()?;
         let discharged = self.polls.samples.iter().rev().find(|one| is_discharging(one));
-        match discharged.filter(|_| !is_discharging(last)) {
-            Some(ended) => Some(stood.min(self.now.since(ended.began))),
-            None => Some(stood),
-        }
+        let stood = match discharged.filter(|_| !is_discharging(last)) {
+            Some(ended) => stood.min(self.now.since(ended.began)),
+            None => stood,
+        };
+        // What nobody heard for a while may have gone and come back meanwhile.
+        let pairs = self.polls.samples.iter().zip(self.polls.samples.iter().skip(1));
+        let is_gap = |(before, after): &(&UpsSample, &UpsSample)| {
+            after.began.saturating_sub(before.began) > self.policy.max_age * HEARD
+        };
+        let resumed = pairs.rev().find(is_gap).map(|(_, after)| self.now.since(after.began));
+        Some(resumed.map_or(stood, |resumed| stood.min(resumed)))
     }
 
     fn time_left(&self, index: usize) -> Option<TimeLeft> {

@@ -303,7 +303,31 @@ fn a_calibration_suppresses_for_a_limited_time_and_not_in_silence() {
     let mut endless = polls();
     endless.config.ups_policy.calibration_max = Duration::from_secs(30);
     assert_eq!(endless.says(60, "OB CAL DISCHRG", Some(10)).obeys(), ClusterState::Poweroff);
-    assert_eq!(polls().says(5, "OL CAL", Some(10)).falls_silent(25).obeys(), ClusterState::Poweroff);
+    assert_eq!(polls().says(5, "CAL DISCHRG", Some(10)).falls_silent(25).obeys(), ClusterState::Poweroff);
+}
+
+#[test]
+fn what_a_calibration_drew_says_nothing_of_the_outage_after_it() {
+    let after = polls().says(20, "CAL OB DISCHRG", Some(5)).says(1, "OB DISCHRG", Some(1800));
+    assert_eq!(after.verdict(), UpsVerdict::OnBattery);
+    assert_eq!(after.says(1, "OL CHRG", Some(1800)).verdict(), UpsVerdict::OnLine);
+    let low = polls().says(20, "CAL OB DISCHRG", Some(5)).says(3, "OB DISCHRG", Some(5));
+    assert_eq!(low.verdict(), UpsVerdict::OnBattery, "the debounce begins with the outage");
+    assert_eq!(low.says(6, "OB DISCHRG", Some(5)).verdict(), UpsVerdict::Critical);
+}
+
+#[test]
+fn a_calibration_flag_on_line_is_no_battery_that_fell_silent() {
+    assert_eq!(polls().says(30, "OL CAL", Some(3600)).falls_silent(60).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn mains_that_nobody_heard_for_a_while_are_stable_only_from_then_on() {
+    let mut polls = polls();
+    polls.config.ups_policy.max_age = Duration::from_secs(3);
+    let cut = polls.says(1, "OB LB", Some(100)).says(5, "OL", Some(3600)).falls_silent(10).says(6, "OL", Some(3600));
+    assert_eq!(cut.obeys(), ClusterState::Poweroff, "six seconds of ten");
+    assert_eq!(cut.says(6, "OL", Some(3600)).obeys(), ClusterState::Running);
 }
 
 #[test]

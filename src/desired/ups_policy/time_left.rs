@@ -74,7 +74,9 @@ fn credible(sample: &UpsSample) -> Option<Duration> {
 /// The UPS' own estimate: the median of the latest ones where it jumps up, counted down since it last changed.
 fn counted(polls: &UpsMemory, index: usize, runtime: Duration) -> TimeLeft {
     let first = (index + 1).saturating_sub(JUMP_POLLS);
-    let latest = polls.samples.range(first..=index).filter(|one| is_drawn(one));
+    let is_on_purpose = polls.samples.get(index).is_some_and(is_calibrating);
+    let is_alike = |one: &&UpsSample| is_drawn(one) && is_calibrating(one) == is_on_purpose;
+    let latest = polls.samples.range(first..=index).filter(is_alike);
     let mut latest: Vec<Duration> = latest.filter_map(credible).collect();
     latest.sort_unstable();
     let median = latest.get(latest.len().saturating_sub(1) / 2).copied().unwrap_or(runtime);
@@ -94,6 +96,11 @@ fn counted(polls: &UpsMemory, index: usize, runtime: Duration) -> TimeLeft {
         left.as_secs()
     );
     TimeLeft { left, figures, is_doubted: true }
+}
+
+/// Whether it is drawn from on purpose; what was estimated then is no measure for an outage.
+fn is_calibrating(sample: &UpsSample) -> bool {
+    sense(&sample.reading.status) == Sense::Calibrating
 }
 
 /// Whether the battery is drawn from.

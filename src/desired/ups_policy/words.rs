@@ -81,12 +81,27 @@ const fn row(all: &'static [UpsWord], none: &'static [UpsWord], sense: Sense, do
     Row { all, none, sense, does }
 }
 
-impl Row {
-    /// Whether this row is about such a status.
-    pub fn matches(&self, status: &UpsStatus) -> bool {
-        self.all.iter().all(|word| status.has(*word)) && !self.none.iter().any(|word| status.has(*word))
+/// Words as bits: a policy looks at a hundred polls a pass, and asks each of them for many words.
+const fn bits(words: &[UpsWord]) -> u32 {
+    let (mut bits, mut at) = (0, 0);
+    while at < words.len() {
+        bits |= 1 << words[at] as u32;
+        at += 1;
     }
+    bits
+}
 
+/// The conditions of [`POLICY`], as bits.
+const CONDITIONS: [(u32, u32); POLICY.len()] = {
+    let (mut conditions, mut at) = ([(0, 0); POLICY.len()], 0);
+    while at < POLICY.len() {
+        conditions[at] = (bits(POLICY[at].all), bits(POLICY[at].none));
+        at += 1;
+    }
+    conditions
+};
+
+impl Row {
     /// The row's condition as `ups.status` would spell it: `FSD` without `OL`.
     pub fn condition(&self) -> String {
         let spelled = |words: &[UpsWord]| words.iter().map(|word| word.spelling()).collect::<Vec<_>>().join(" ");
@@ -100,7 +115,9 @@ impl Row {
 
 /// What a status says.
 pub fn sense(status: &UpsStatus) -> Sense {
-    POLICY.iter().find(|row| row.matches(status)).map_or(Sense::Silent, |row| row.sense)
+    let said = status.words.iter().fold(0, |bits, word| bits | 1 << *word as u32);
+    let is_met = |(all, none): &(u32, u32)| said & all == *all && said & none == 0;
+    CONDITIONS.iter().position(is_met).map_or(Sense::Silent, |row| POLICY[row].sense)
 }
 
 /// Words that change no decision but that a person should know of. The words that are not here are named in [`POLICY`] or

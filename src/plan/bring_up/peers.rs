@@ -31,9 +31,8 @@ pub(super) fn warnings(scene: &Scene<'_>, draft: &mut Draft) {
 pub(super) fn guard(scene: &Scene<'_>, draft: &mut Draft) {
     let limit = scene.config.coordination.startup_guard_max_age;
     for peer in &scene.config.coordination.peer_hosts {
-        if let Some((intent, Some(expires_in))) = shutdown(scene, peer) {
-            let evidence = evidence(intent);
-            draft.blockers.push(Blocker::PeerShuttingDown { peer: peer.name.clone(), evidence, expires_in });
+        if let Some(blocker) = shutting_down(scene, peer) {
+            draft.blockers.push(blocker);
             continue;
         }
         let Some(evidence) = silence(scene, peer) else { continue };
@@ -43,6 +42,24 @@ pub(super) fn guard(scene: &Scene<'_>, draft: &mut Draft) {
             draft.wait(WaitReason::PeerIntent { peer: peer.name.clone(), evidence }, since, Some(limit));
         }
     }
+}
+
+/// Holds the end of cordons up while a peer's shutdown intent is fresh: they may be its own, and pods would come back onto
+/// nodes that it drains. Says whether it does.
+pub(super) fn holds_cordons(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+    let peers = scene.config.coordination.peer_hosts.iter();
+    let blockers: Vec<Blocker> = peers.filter_map(|peer| shutting_down(scene, peer)).collect();
+    let is_held = !blockers.is_empty();
+    let new: Vec<Blocker> = blockers.into_iter().filter(|it| !draft.blockers.contains(it)).collect();
+    draft.blockers.extend(new);
+    is_held
+}
+
+/// A peer whose shutdown intent is fresh.
+fn shutting_down(scene: &Scene<'_>, peer: &Peer) -> Option<Blocker> {
+    let (intent, expires_in) = shutdown(scene, peer)?;
+    let evidence = evidence(intent);
+    Some(Blocker::PeerShuttingDown { peer: peer.name.clone(), evidence, expires_in: expires_in? })
 }
 
 /// The last word of a peer, from whichever boot.

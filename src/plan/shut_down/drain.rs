@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::{CORDON_LIMIT, skipped};
 use crate::ledger::Phase;
-use crate::model::NodeName;
+use crate::model::{ClusterState, NodeName};
 use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
-use crate::plan::step::{PodRef, Step};
+use crate::plan::step::{PodRef, Step, Target};
 use crate::snapshot::UnitState;
 use crate::status::HostState;
 
@@ -46,6 +46,13 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     let mut is_cordoned = true;
     for (name, _) in scene.nodes() {
         let Some(object) = scene.object(name) else { continue };
+        if !is_looked_at(scene, name) {
+            // What is seen is how it was before its own cordon was taken back: it says nothing of what runs by now.
+            is_cordoned = false;
+            let of = format!("{name} after the last step");
+            draft.wait(WaitReason::FirstObservation { of }, Duration::ZERO, None);
+            continue;
+        }
         if !object.is_cordoned && scene.host_state(name) != HostState::Off {
             is_cordoned = false;
             let step = Step::Cordon { node: name.clone(), run: scene.episode.run.clone() };
@@ -66,6 +73,15 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     }
     drained
 }
+
+/// Whether the API was looked at since the last step on a node ended, and no cordon is being taken back.
+fn is_looked_at(scene: &Scene<'_>, name: &NodeName) -> bool {
+    let running = scene.memory.in_flight.get(&Target::Node(name.clone())).map(|one| &one.step);
+    scene.api_settled(name) && !matches!(running, Some(Step::Uncordon { .. }))
+}
+
+/// Why a node is drained.
+const EMPTIED: &str = "pods leave before their node stops";
 
 /// Drains one node; says whether it is drained, or given up by name.
 pub(super) fn drain_node(
@@ -110,7 +126,7 @@ pub(super) fn drain_node(
     let is_given_up = scene.effective.is_override() && scene.episode.phases.contains_key(&Phase::Detach);
     if elapsed < limit && !is_given_up {
         draft.wait(WaitReason::Drained { node: name.clone(), pods: names.len() }, elapsed, Some(limit));
-        draft.want(step, limit.saturating_sub(elapsed), "pods leave before their node stops");
+        draft.want(step, limit.saturating_sub(elapsed), EMPTIED);
         return false;
     }
     if scene.effective.is_override() || is_dead {
@@ -123,34 +139,50 @@ pub(super) fn drain_node(
         return true;
     }
     draft.blockers.push(Blocker::DrainStuck { node: name.clone(), pods: names });
+    // Whoever waits for a person goes on trying: hecate may have been away while the limit passed.
+    draft.want(step, configured, EMPTIED);
     false
 }
 
-/// The API does not answer, so pods cannot be seen. Where nothing runs any more there is nothing to drain.
+/// The API does not answer, so pods cannot be seen. Where nothing runs any more there is nothing to drain; containers that
+/// outlived k3s may be anybody's, unless they were left behind by a descent.
 pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
-    let is_quiet = |name: &NodeName| match scene.host_state(name) {
+    let was_drained = scene.ledger.fulfilled.as_ref().is_some_and(|wish| wish.state != ClusterState::Running);
+    let has_containers = |name: &NodeName| scene.host(name).is_some_and(|host| host.containers > 0);
+    let is_stopped = |name: &NodeName| match scene.host_state(name) {
         HostState::Up => matches!(scene.unit(name), Some(UnitState::Stopped | UnitState::NotFound)),
         HostState::Off | HostState::NotManaged => true,
         HostState::Unreachable | HostState::Wrong | HostState::Unknown => scene.config.is_ignored(name),
     };
-    let quiet: BTreeSet<NodeName> =
-        scene.nodes().map(|(name, _)| name).filter(|name| is_quiet(name)).cloned().collect();
-    if quiet.len() == scene.nodes().count() {
+    let stopped: BTreeSet<NodeName> =
+        scene.nodes().map(|(name, _)| name).filter(|name| is_stopped(name)).cloned().collect();
+    let is_quiet = |name: &&NodeName| was_drained || !has_containers(name);
+    let quiet: BTreeSet<NodeName> = stopped.iter().filter(is_quiet).cloned().collect();
+    let count = scene.nodes().count();
+    if quiet.len() == count {
         return Drained::all(scene, false);
     }
     let elapsed = draft.elapsed(scene, "api-for-drain");
     let limit = scene.limit(scene.config.shutdown.api_wait);
     let evidence = scene.api_evidence();
-    if elapsed < limit {
+    // Where every unit is stopped no API comes back to drain anything.
+    let is_hopeless = scene.effective.is_override() && stopped.len() == count;
+    if elapsed < limit && !is_hopeless {
         draft.wait(WaitReason::ApiReady { evidence }, elapsed, Some(limit));
         return Drained::none();
     }
     if scene.effective.is_override() {
-        skipped(draft, "cordon and drain", format!("the API did not answer for {} s", limit.as_secs()));
+        draft.phases.insert(Phase::DrainShed);
+        let because = if is_hopeless { "k3s is stopped everywhere".to_owned() } else { unanswered(limit) };
+        skipped(draft, "cordon and drain", because);
         return Drained::all(scene, true);
     }
     draft.blockers.push(Blocker::DrainUnknown { evidence });
     Drained { nodes: quiet, is_all: false, is_skipped: false }
+}
+
+fn unanswered(limit: Duration) -> String {
+    format!("the API did not answer for {} s", limit.as_secs())
 }
 
 pub(super) fn skips_drain(scene: &Scene<'_>) -> Option<&'static str> {
@@ -185,17 +217,21 @@ pub(super) fn detach(scene: &Scene<'_>, draft: &mut Draft, drained: &Drained) ->
     if scene.effective.is_override() && scene.episode.phases.contains_key(&Phase::EtcdSnapshot) {
         return true;
     }
-    match attached {
-        Some(0) => return true,
-        None => return drained.is_all,
-        Some(_) if drained.is_skipped => return true,
-        Some(_) if !drained.is_all => return false,
-        Some(_) => {}
-    }
-    let volumes = attached.unwrap_or_default();
     let elapsed = scene.phase_age(Phase::Detach).unwrap_or_default();
     let configured = scene.config.shutdown.detach_timeout;
     let limit = scene.limit_within(configured, elapsed, scene.budget.needs.snapshot);
+    let volumes = match attached {
+        Some(0) => return true,
+        Some(_) | None if drained.is_skipped => return true,
+        Some(_) | None if !drained.is_all => return false,
+        Some(volumes) => volumes,
+        None if scene.api_ready() && elapsed < limit => {
+            // After a restart of hecate they are looked at later than nodes and pods are.
+            draft.wait(WaitReason::FirstObservation { of: "the volumes".to_owned() }, elapsed, Some(limit));
+            return false;
+        }
+        None => return true,
+    };
     if elapsed < limit {
         draft.wait(WaitReason::Detached { volumes }, elapsed, Some(limit));
         return false;

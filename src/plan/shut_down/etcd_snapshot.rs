@@ -11,7 +11,11 @@ use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::Step;
 use crate::snapshot::Datastore;
+use crate::status::HostState;
 use crate::tracker::InFlight;
+
+/// Why a snapshot is taken.
+const SAVED: &str = "the datastore is saved while it has quorum";
 
 /// Takes an etcd snapshot while quorum exists, once everything that writes has stopped.
 pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool) -> bool {
@@ -31,18 +35,30 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         let saving = |one: &&InFlight| matches!(one.step, Step::SaveEtcdSnapshot { .. });
         if let Some(one) = scene.memory.in_flight.values().find(saving) {
             let left = one.deadline.saturating_sub(scene.now.boottime);
-            draft.keep(one.step.clone(), left, "the datastore is saved while it has quorum");
+            draft.keep(one.step.clone(), left, SAVED);
         }
         return true;
     }
     let is_unlisted = |name: &&&NodeName| {
-        is_unit_alive(scene, name) && scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none())
+        let has_no_list = || scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none());
+        scene.host_state(name) == HostState::Unknown || is_unit_alive(scene, name) && has_no_list()
     };
     let unlisted = servers.iter().find(is_unlisted).map(|name| (*name).clone());
+    let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
     let Some(node) = snapshot_node(scene, &servers) else {
-        let what = "the etcd snapshot";
-        if scene.effective.is_override() || servers.iter().all(|name| !is_unit_alive(scene, name)) {
-            skipped(draft, what, "no server runs".to_owned());
+        // Who was not looked at yet, after a restart of hecate, may run.
+        if let Some(name) = servers.iter().find(|name| scene.host_state(name) == HostState::Unknown) {
+            let limit = Some(scene.limit(scene.config.shutdown.unreachable_limit));
+            draft.wait(WaitReason::FirstObservation { of: name.to_string() }, elapsed, limit);
+            return false;
+        }
+        let is_stopped = |name: &&NodeName| match scene.host_state(name) {
+            HostState::Off => true,
+            HostState::Up => !is_unit_alive(scene, name),
+            HostState::NotManaged | HostState::Unreachable | HostState::Wrong | HostState::Unknown => false,
+        };
+        if scene.effective.is_override() || servers.iter().all(is_stopped) {
+            skipped(draft, "the etcd snapshot", "no server runs".to_owned());
             return true;
         }
         draft.blockers.push(Blocker::EtcdSnapshotMissing { node: None, evidence: "no healthy server".to_owned() });
@@ -54,8 +70,8 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         draft.later(step);
         return false;
     }
-    let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
     let limit = scene.limit_within(configured, elapsed, Duration::ZERO);
+    let is_saving = scene.host(&node).is_some_and(|host| host.is_saving_etcd_snapshot);
     if elapsed < limit {
         if let Some(name) = unlisted {
             // One may exist already, made before a restart of hecate: none is taken before the lists are known.
@@ -65,10 +81,10 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
             return false;
         }
         draft.wait(WaitReason::EtcdSnapshot { node: node.clone() }, elapsed, Some(limit));
-        if scene.host(&node).is_some_and(|host| host.is_saving_etcd_snapshot) {
-            draft.keep(step, limit, "the datastore is saved while it has quorum");
+        if is_saving {
+            draft.keep(step, limit, SAVED);
         } else {
-            draft.want(step, limit.saturating_sub(elapsed), "the datastore is saved while it has quorum");
+            draft.want(step, limit.saturating_sub(elapsed), SAVED);
         }
         return false;
     }
@@ -78,6 +94,12 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         return true;
     }
     draft.blockers.push(Blocker::EtcdSnapshotMissing { node: Some(node), evidence });
+    // Whoever waits for a person goes on trying: hecate may have been away while the limit passed.
+    if unlisted.is_none() && !is_saving {
+        draft.want(step, configured, SAVED);
+    } else {
+        draft.keep(step, configured, SAVED);
+    }
     false
 }
 

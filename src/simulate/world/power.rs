@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::switch::Cut;
 use super::{Host, HostEvent, OwnEvent, World};
 use crate::model::{NodeName, UpsName};
 use crate::snapshot::UnitState;
@@ -12,7 +13,7 @@ use crate::snapshot::UnitState;
 impl World {
     pub(super) fn move_power(&mut self, by: Duration, told: &mut Vec<String>) {
         let loads: BTreeMap<UpsName, f64> = self.upses.keys().map(|name| (name.clone(), self.load(name))).collect();
-        let mut emptied = Vec::new();
+        let mut is_any_empty = false;
         for (name, battery) in &mut self.upses {
             if battery.mains {
                 let rate = battery.capacity / self.pace.recharge.as_secs_f64();
@@ -21,13 +22,13 @@ impl World {
                 battery.holds -= loads[name] * by.as_secs_f64();
                 if battery.holds <= 0.0 {
                     battery.holds = 0.0;
-                    emptied.push(name.clone());
+                    is_any_empty = true;
+                    told.push(format!("the battery of {name} is empty"));
                 }
             }
         }
-        for name in emptied {
-            told.push(format!("the battery of {name} is empty"));
-            self.cut_power(&name, told);
+        if is_any_empty {
+            self.drop_unpowered(told);
         }
     }
 
@@ -43,30 +44,51 @@ impl World {
         0.05 + fed.iter().map(draw).sum::<f64>()
     }
 
-    fn is_powered(&self, feeds: &BTreeSet<UpsName>) -> bool {
-        feeds.is_empty() || feeds.iter().any(|ups| self.upses.get(ups).is_none_or(|it| it.mains || it.holds > 0.0))
+    fn supplies(&self, ups: &UpsName) -> bool {
+        self.upses.get(ups).is_none_or(|it| {
+            let is_cut = it.cut.as_ref().is_some_and(Cut::is_off);
+            !is_cut && (it.mains || it.holds > 0.0)
+        })
     }
 
-    fn cut_power(&mut self, ups: &UpsName, told: &mut Vec<String>) {
-        let names: Vec<NodeName> = self.hosts.keys().cloned().collect();
-        for name in names {
+    pub(super) fn is_powered(&self, feeds: &BTreeSet<UpsName>, min_supplies: usize) -> bool {
+        feeds.is_empty() || feeds.iter().filter(|ups| self.supplies(ups)).count() >= min_supplies
+    }
+
+    /// How long a host (or, None, the hecate host) still has enough supplies, if nothing changes; None: for ever.
+    pub fn time_to_loss(&self, node: &Option<NodeName>) -> Option<Duration> {
+        let (feeds, min_supplies) = match node {
+            Some(node) => self.hosts.get(node).map(|host| (&host.feeds, host.min_supplies))?,
+            None => (&self.own_feeds, self.own_min_supplies),
+        };
+        let lasts = |ups: &UpsName| {
+            let is_fed = self.upses.get(ups).is_none_or(|battery| battery.mains);
+            if is_fed { Some(Duration::MAX) } else { self.true_runtime(ups) }
+        };
+        let mut each: Vec<Duration> = feeds.iter().filter_map(lasts).collect();
+        each.sort_unstable();
+        let first_missing = each.len().checked_sub(min_supplies)?;
+        each.get(first_missing).copied().filter(|left| *left < Duration::MAX)
+    }
+
+    /// What has too few supplies left loses its power where it stands.
+    pub(super) fn drop_unpowered(&mut self, told: &mut Vec<String>) {
+        let is_dropped = |host: &Host| host.is_on && !self.is_powered(&host.feeds, host.min_supplies);
+        let dropped: Vec<NodeName> =
+            self.hosts.iter().filter(|(_, host)| is_dropped(host)).map(|(name, _)| name.clone()).collect();
+        for name in dropped {
             let has_workload = self.has_workload(&name);
-            let powered = self.is_powered(&self.hosts[&name].feeds);
-            if let Some(host) = self.hosts.get_mut(&name)
-                && host.feeds.contains(ups)
-                && host.is_on
-                && !powered
-            {
+            if let Some(host) = self.hosts.get_mut(&name) {
                 host.hard_cuts += u32::from(has_workload || host.unit != UnitState::Stopped);
                 host.switch_off();
                 told.push(format!("{name} loses power"));
             }
         }
-        if self.own_feeds.contains(ups) && !self.is_powered(&self.own_feeds) && self.own_is_on {
+        if self.own_is_on && !self.is_powered(&self.own_feeds, self.own_min_supplies) {
             self.own_is_on = false;
             self.own_was_cut = true;
             self.own_event = None;
-            self.doing.clear();
+            self.forget_waiters();
             told.push("the hecate host loses power".to_owned());
         }
     }
@@ -76,11 +98,12 @@ impl World {
         if let Some(battery) = self.upses.get_mut(ups) {
             battery.mains = true;
         }
-        let boot_at = self.time + self.pace.host_boot;
         for host in self.hosts.values_mut().filter(|host| host.feeds.contains(ups)) {
+            let pace = host.pace.unwrap_or(self.pace);
+            let boot_at = self.time + pace.host_boot;
             let goes_off = matches!(host.event, Some(HostEvent::OffAt(_)));
             if !host.is_on || goes_off {
-                let later = if goes_off { self.pace.host_stop } else { Duration::ZERO };
+                let later = if goes_off { pace.host_stop } else { Duration::ZERO };
                 host.event = Some(HostEvent::OnAt(boot_at + later));
                 if goes_off {
                     host.switch_off();
@@ -89,9 +112,9 @@ impl World {
             }
         }
         let own_goes_off = matches!(self.own_event, Some(OwnEvent::OffAt(_)));
-        if !self.own_is_on || own_goes_off {
+        if self.own_feeds.contains(ups) && (!self.own_is_on || own_goes_off) {
             self.own_is_on = false;
-            self.own_event = Some(OwnEvent::OnAt(boot_at));
+            self.own_event = Some(OwnEvent::OnAt(self.time + self.pace.host_boot));
         }
     }
 }

@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use super::{HostEvent, OwnEvent, World};
+use super::{HostEvent, World};
 use crate::model::{NodeName, UpsName};
-use crate::snapshot::UnitState;
 
 /// How a UPS cuts its load.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +22,16 @@ impl Cut {
     /// A UPS that was not told yet.
     pub fn after(delay: Duration) -> Self {
         Self { delay, told: 0, due: None, is_off: false }
+    }
+
+    /// When its output ends, once it was told.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Whether its output is off.
+    pub(super) fn is_off(&self) -> bool {
+        self.is_off
     }
 }
 
@@ -58,32 +67,12 @@ impl World {
             if cut.due.is_some_and(|due| time >= due) {
                 (cut.due, cut.is_off) = (None, true);
                 told.push(format!("{name} cuts its load"));
-                self.lose_output(&name, told);
+                self.drop_unpowered(told);
             } else if cut.is_off && mains {
                 cut.is_off = false;
                 told.push(format!("{name} gives its load back"));
                 self.mains_back(&name);
             }
-        }
-    }
-
-    fn lose_output(&mut self, ups: &UpsName, told: &mut Vec<String>) {
-        for (name, host) in &mut self.hosts {
-            if !host.feeds.contains(ups) || host.feeds.len() > 1 {
-                continue;
-            }
-            if host.is_on {
-                host.hard_cuts += u32::from(host.unit != UnitState::Stopped);
-                told.push(format!("{name} loses power"));
-            }
-            host.switch_off();
-        }
-        if self.own_feeds.contains(ups) && self.own_feeds.len() == 1 && self.own_is_on {
-            self.own_is_on = false;
-            self.own_was_cut = true;
-            self.own_event = None::<OwnEvent>;
-            self.doing.clear();
-            told.push("the hecate host loses power".to_owned());
         }
     }
 

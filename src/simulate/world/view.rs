@@ -4,22 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Host, Object, World};
 use crate::config::Config;
-use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit, UpsName};
+use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit};
 use crate::snapshot::{
-    ApiServer, ApiSnapshot, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot, UnitState, UpsReading,
-    UpsStatus,
+    ApiServer, ApiSnapshot, AttachmentObject, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot,
+    UnitState,
 };
 
 impl World {
     /// What observers would see now.
     pub fn observe(&self, config: &Config) -> Snapshot {
+        let mut pods: BTreeMap<&NodeName, u32> = BTreeMap::new();
+        self.pods.iter().filter_map(|pod| pod.node.as_ref()).for_each(|node| *pods.entry(node).or_default() += 1);
+        let host = |name| self.observe_host(name, pods.get(name).copied().unwrap_or_default());
         Snapshot {
             upses: self.upses.keys().map(|name| (name.clone(), self.observe_ups(config, name))).collect(),
-            hosts: config.managed().map(|(name, _)| (name.clone(), self.observe_host(name))).collect(),
+            hosts: config.managed().map(|(name, _)| (name.clone(), host(name))).collect(),
             api: self.observe_api(config),
             peers: {
                 let peers = config.coordination.peer_hosts.iter();
@@ -29,35 +31,7 @@ impl World {
         }
     }
 
-    fn observe_ups(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
-        let battery = &self.upses[name];
-        let poll = config.ups_policy.poll.as_secs().max(1);
-        let began = Duration::from_secs(self.time.as_secs() / poll * poll);
-        if !battery.answers {
-            return Reading::unknown(FailureKind::Unreachable, "connection refused", began);
-        }
-        let load = self.load(name);
-        let mut text = match (battery.mains, battery.holds < battery.capacity) {
-            (true, true) => "OL CHRG".to_owned(),
-            (true, false) => "OL".to_owned(),
-            (false, _) => "OB DISCHRG".to_owned(),
-        };
-        for word in &battery.extra_words {
-            text.push(' ');
-            text.push_str(word);
-        }
-        let reading = UpsReading {
-            status: UpsStatus::parse(&text),
-            charge_percent: Some((battery.holds / battery.capacity * 100.0).round()),
-            runtime: Some(Duration::from_secs_f64((battery.holds / load.max(0.01)).round())),
-            load_percent: Some((load * 100.0).round()),
-            driver_interval: Some(Duration::from_secs(2)),
-            model: Some("built-in".to_owned()),
-        };
-        Reading::known(reading, began)
-    }
-
-    fn observe_host(&self, name: &NodeName) -> Reading<HostReading> {
+    fn observe_host(&self, name: &NodeName, pods: u32) -> Reading<HostReading> {
         let host = &self.hosts[name];
         if !host.is_on || !host.is_reachable {
             return Reading::unknown(FailureKind::TimedOut, "connection timed out", self.time);
@@ -76,14 +50,14 @@ impl World {
             .find(|(_, host)| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running)
             .map(|(name, _)| name);
         let runs_etcd = is_server && matches!(host.unit, UnitState::Running);
-        let pods = self.pods.iter().filter(|pod| pod.node.as_ref() == Some(name)).count();
+        let pods = if host.is_killed { 0 } else { pods };
         Reading::known(
             HostReading {
                 machine_id: self.machine_id(name),
-                boot_id: BootId::new(format!("{name}-{}", host.boot)),
+                boot_id: host.boot_id(name),
                 k3s,
                 k3s_agent,
-                containers: host.system_containers + u32::try_from(pods).unwrap_or(u32::MAX),
+                containers: host.system_containers.saturating_add(pods),
                 killall_allowed: true,
                 datastore: is_server.then_some(Datastore::Etcd),
                 etcd: runs_etcd.then(|| EtcdMember {
@@ -102,7 +76,7 @@ impl World {
 
     fn observe_api(&self, config: &Config) -> ApiSnapshot {
         let server = |host: &Host| {
-            if host.is_on && host.is_reachable && host.unit == UnitState::Running {
+            if host.is_on && host.is_reachable && host.unit == UnitState::Running && !self.is_api_gone {
                 let failed = if self.has_quorum() { BTreeSet::new() } else { BTreeSet::from(["etcd".to_owned()]) };
                 Reading::known(ApiServer { is_ready: self.has_quorum(), failed_checks: failed }, self.time)
             } else {
@@ -112,7 +86,7 @@ impl World {
         let servers = self.hosts.iter().filter(|(_, host)| host.role == Role::ControlPlane);
         let servers = servers.map(|(name, host)| (name.clone(), server(host))).collect();
         let unknown = || (FailureKind::Unreachable, "no API server is ready");
-        if !self.has_quorum() {
+        if !self.has_api() {
             let (kind, why) = unknown();
             return ApiSnapshot {
                 servers,
@@ -133,8 +107,14 @@ impl World {
             servers,
             nodes: Reading::known(Arc::new(nodes), self.time),
             pods: Reading::known(Arc::new(pods), self.time),
-            attachments: Reading::known(Arc::new(Vec::new()), self.time),
+            attachments: Reading::known(Arc::new(self.attachments()), self.time),
         }
+    }
+
+    fn attachments(&self) -> Vec<AttachmentObject> {
+        let held = self.pods.iter().filter(|pod| pod.detaches_in.is_some()).filter_map(|pod| pod.node.as_ref());
+        let detaching = self.detaching.iter().map(|(node, _)| node);
+        held.chain(detaching).enumerate().map(attachment).collect()
     }
 
     fn object(&self, name: &NodeName) -> Option<NodeObject> {
@@ -149,5 +129,15 @@ impl World {
             is_cordoned: object.is_cordoned,
             cordoned_by: object.cordoned_by.clone(),
         })
+    }
+}
+
+fn attachment((number, node): (usize, &NodeName)) -> AttachmentObject {
+    AttachmentObject {
+        name: format!("csi-{number}"),
+        node: node.clone(),
+        volume: Some(format!("pvc-{number}")),
+        is_attached: true,
+        namespace: Some("default".to_owned()),
     }
 }

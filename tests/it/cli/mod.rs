@@ -1,6 +1,8 @@
 //! The real binary: help, what it prints, and its exit codes.
 
 mod follow;
+mod scenarios;
+mod simulate;
 mod text;
 mod wishes;
 

@@ -13,9 +13,11 @@ route add default via $GATEWAY
 N
 }
 
+# The folder that `ip netns` mounts on itself: the last `lab down` removes it if it was not there before the first lab.
+MADE_NETNS=/run/netns-made-by-lab
+
 net_up() {
-  # The folder that `ip netns` mounts on itself: `lab down` removes it if it was not there before.
-  mountpoint -q /run/netns || touch "$RUN/made-netns"
+  mountpoint -q /run/netns || touch "$MADE_NETNS"
   ip netns add "$SITE"
   ip -n "$SITE" -b - <<N
 link set lo up
@@ -36,9 +38,10 @@ net_down() {
   for n in $(ip netns list 2>/dev/null | awk '{print $1}'); do
     case $n in "$SITE" | "$SITE"-*) ip netns del "$n" ;; esac
   done
-  if [ -e "$RUN/made-netns" ] && [ -z "$(ls -A /run/netns 2>/dev/null)" ]; then
+  if [ -e "$MADE_NETNS" ] && [ -z "$(ls -A /run/netns 2>/dev/null)" ]; then
     umount /run/netns 2>/dev/null || true
     rmdir /run/netns 2>/dev/null || true
+    rm -f "$MADE_NETNS"
   fi
 }
 

@@ -9,6 +9,17 @@ site_lock() {
   flock 9
 }
 
+# A host takes 5 to 9 inotify instances, all of them of the machine's root: two sites need more than the usual 128.
+INOTIFY=/proc/sys/fs/inotify/max_user_instances
+inotify_up() {
+  local had; had=$(cat "$INOTIFY")
+  [ "$had" -ge 512 ] || { echo "$had" >"$RUN/inotify"; echo 512 >"$INOTIFY"; }
+}
+inotify_down() {
+  [ ! -f "$RUN/inotify" ] || cat "$RUN/inotify" >"$INOTIFY"
+  rm -f "$RUN/inotify"
+}
+
 cmd_down() {
   site_lock
   site_down
@@ -28,6 +39,7 @@ site_down() {
     [ -n "$i" ] && mountpoint -q "$i/nodes" && umount "$i/nodes"
     [ -z "$i" ] || rm -rf "$i/ups" "$i/ntp.pid" "$i/nodes"
   done
+  inotify_down
   rm -f "$RUN/lab"
 }
 
@@ -81,6 +93,7 @@ cmd_up() {
   site_down # what an earlier run may have left
   mkdir -p "$LAB" "$CG"
   echo "$LAB" >"$RUN/lab"
+  inotify_up
   root_tree
   sudo_rules
   credentials
@@ -89,7 +102,11 @@ cmd_up() {
   mount -t tmpfs -o size=6g,mode=755 lab-nodes "$NODES_DIR"
   for n in "${nodes[@]}"; do node_make "$n"; done
   known_hosts
+  # The first namespace of a machine makes their folder: one site at a time.
+  exec 8>"$CACHE/lock"
+  flock 8
   net_up
+  exec 8>&-
   : >"$LAB/ntp.rules"
   background "$LAB/ntp.log" "$LAB/ntp.pid" nsenter --net="/run/netns/$SITE" -- python3 "$LAB_SRC/node/ntp.py" "$GATEWAY" "$LAB/ntp.rules"
   ups_start

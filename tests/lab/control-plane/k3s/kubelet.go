@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	leaseEvery  = 5 * time.Second
+	leaseEvery  = 2 * time.Second
 	statusEvery = time.Minute
 	// apiTimeout bounds every request: a server that lost its power must not
 	// hold up a pod's end.

@@ -340,6 +340,23 @@ fn a_peers_shutdown_stops_nothing_that_runs() {
 }
 
 #[test]
+fn a_peers_cordons_are_not_taken_back_while_it_shuts_down() {
+    let mut simulation = cluster(with_peer);
+    says(&mut simulation, Intent::Normal);
+    assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged));
+    says(&mut simulation, Intent::ShuttingDown);
+    play(&mut simulation, 10 * SECOND);
+    let cordoned = simulation.world.objects.get_mut(&node("worker-1")).expect("it is there");
+    (cordoned.is_cordoned, cordoned.cordoned_by) = (true, Some("run-of-the-peer".to_owned()));
+    play(&mut simulation, 5 * MINUTE);
+    assert!(simulation.world.objects[&node("worker-1")].is_cordoned, "{}", told(&simulation));
+    assert!(is_held_by_peer(&simulation));
+    says(&mut simulation, Intent::Normal);
+    converges(&mut simulation, 5 * MINUTE);
+    assert!(!simulation.world.objects[&node("worker-1")].is_cordoned, "what is left over is taken back");
+}
+
+#[test]
 fn a_peer_that_died_on_the_way_holds_a_start_only_up_to_the_limit() {
     let mut simulation = stopped(with_peer);
     says(&mut simulation, Intent::ShuttingDown);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use hecate::config::{Config, CoordinationRole, Drift, UpsPath};
 use hecate::desired::{Held, Hold, Options, Spec};
 use hecate::history::RunResult;
-use hecate::model::{ClusterState, NodeName};
+use hecate::model::{ClusterState, NodeName, Path};
 use hecate::plan::blocker::{Blocker, WaitReason, Warning};
 use hecate::plan::step::Step;
 use hecate::simulate::Simulation;
 use hecate::simulate::blueprint;
-use hecate::simulate::checks::check;
+use hecate::simulate::checks::{Watch, check};
 use hecate::simulate::outage::{Outage, power_cut};
 use hecate::simulate::story::StoryKind;
 use hecate::simulate::world::World;
@@ -182,6 +182,37 @@ fn a_declared_power_off_is_carried_out_once() {
 }
 
 #[test]
+fn a_later_power_off_is_not_taken_for_the_one_that_was_carried_out_before_a_boot() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    simulation.world.press_own_button();
+    simulation.run_until(2 * MINUTE, |_| false);
+    wish(&mut simulation, ClusterState::Running);
+    let names: Vec<NodeName> = simulation.world.hosts.keys().cloned().collect();
+    names.iter().for_each(|name| simulation.world.press_button(name));
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.config.own_host.power_off = false;
+    wish(&mut simulation, ClusterState::Poweroff);
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.run_until(MINUTE, |_| false);
+    assert_eq!(blockers(&simulation), vec![], "{}", told(&simulation));
+}
+
+#[test]
+fn a_wish_is_carried_out_although_its_limits_passed_while_hecate_was_away() {
+    for step in ["drain", "save etcd snapshot"] {
+        let mut simulation = converged(|_| {});
+        wish(&mut simulation, ClusterState::DrainedOff);
+        assert!(simulation.run_until(10 * MINUTE, |it| count(it, step) > 0), "{}", told(&simulation));
+        // Nothing of it was done, and hecate stays away for longer than anything may take.
+        simulation.restart_hecate();
+        simulation.world.advance(60 * MINUTE);
+        converges(&mut simulation, 15 * MINUTE);
+    }
+}
+
+#[test]
 fn a_stopped_unit_is_started_after_the_drift_grace_only() {
     let mut simulation = converged(|_| {});
     simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").unit = UnitState::Stopped;
@@ -313,6 +344,25 @@ fn killing_hecate_at_any_tick_of_an_outage_changes_nothing_that_matters() {
 }
 
 #[test]
+fn killing_hecate_at_any_tick_of_a_wish_stops_no_server_before_its_snapshot() {
+    for tick in 0..60 {
+        let mut simulation = converged(|_| {});
+        simulation.world.pods.iter_mut().for_each(|pod| pod.detaches_in = Some(Duration::from_secs(6)));
+        wish(&mut simulation, ClusterState::DrainedOff);
+        simulation.run_until(Duration::from_secs(tick), |_| false);
+        simulation.restart_hecate();
+        let mut watch = Watch::new(&simulation);
+        simulation.run_until(15 * MINUTE, |it| {
+            watch.look(it);
+            it.is_converged()
+        });
+        assert_eq!(watch.findings(), &[], "killed {tick} s after the wish:\n{}", told(&simulation));
+        let snapshots: usize = simulation.world.etcd_snapshots.values().map(std::collections::BTreeSet::len).sum();
+        assert_eq!(snapshots, 1, "killed {tick} s after the wish:\n{}", told(&simulation));
+    }
+}
+
+#[test]
 fn a_full_disk_delays_no_shutdown_on_battery() {
     let mut simulation = converged(|_| {});
     simulation.disk_works = false;
@@ -366,6 +416,22 @@ fn without_a_disk_a_wish_is_not_begun_to_be_carried_out() {
     wish(&mut simulation, ClusterState::Poweroff);
     simulation.run_until(10 * MINUTE, |_| false);
     assert_eq!(count(&simulation, ""), 0, "{}", told(&simulation));
+}
+
+#[test]
+fn on_battery_too_a_wish_ends_in_this_hosts_power_off_only_once_that_is_on_disk() {
+    let mut simulation = converged(|_| {});
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(10 * MINUTE, |it| count(it, "power off") == 5), "{}", told(&simulation));
+    simulation.disk_works = false;
+    cut_mains(&mut simulation);
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert!(simulation.world.is_dark() && simulation.world.own_is_on, "{}", told(&simulation));
+    simulation.disk_works = true;
+    assert!(simulation.run_until(MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    simulation.world.press_own_button();
+    simulation.run_until(2 * MINUTE, |_| false);
+    assert_eq!(blockers(&simulation), vec![Blocker::AlreadyFulfilled { state: ClusterState::Poweroff }]);
 }
 
 #[test]
@@ -464,6 +530,78 @@ fn a_drain_that_never_ends_is_shed_in_time_for_the_snapshot_and_the_rest() {
     assert!(simulation.world.is_dark(), "{}", told(&simulation));
     assert!(shed.contains("what comes after it needs"), "it is named: {shed}");
     assert_eq!(count(&simulation, "save etcd snapshot"), 1, "the snapshot is kept longest:\n{}", told(&simulation));
+}
+
+#[test]
+fn a_drain_that_cannot_be_begun_leaves_the_graceful_path_by_name() {
+    let lose_api = |simulation: &mut Simulation| simulation.world.is_api_gone = true;
+    let stop_k3s = |simulation: &mut Simulation| {
+        simulation.world.hosts.values_mut().for_each(|host| host.unit = UnitState::Stopped);
+    };
+    let lost: [&dyn Fn(&mut Simulation); 2] = [&lose_api, &stop_k3s];
+    for lose in lost {
+        let mut simulation = converged(|config| {
+            config.shutdown.ups_path = UpsPath::Auto;
+            config.reconcile.drift = Drift::Report;
+        });
+        lose(&mut simulation);
+        cut_mains(&mut simulation);
+        let mut paths = Vec::new();
+        while simulation.world.own_is_on {
+            simulation.tick();
+            for planned in &simulation.started {
+                if let Step::PowerOff { path, .. } = planned.step {
+                    paths.push(path);
+                }
+            }
+        }
+        assert!(simulation.world.is_dark(), "{}", told(&simulation));
+        assert_eq!(simulation.world.acts.harm, vec![], "{}", told(&simulation));
+        assert!(paths.len() >= 5 && paths.iter().all(|path| *path == Path::Emergency), "{paths:?}");
+    }
+}
+
+#[test]
+fn who_comes_up_in_the_middle_of_an_outage_goes_down_again() {
+    let mut simulation = converged(|config| config.own_host.power_off = false);
+    simulation.world.hosts.values_mut().for_each(|host| host.starts_by_itself = true);
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(30 * MINUTE, |it| it.world.is_dark() && it.is_converged()), "{}", told(&simulation));
+    // Back for too short a time to count, but hosts boot with them.
+    mains_back(&mut simulation);
+    simulation.run_until(Duration::from_secs(20), |_| false);
+    cut_mains(&mut simulation);
+    let is_any_on = |it: &Simulation| it.world.hosts.values().any(|host| host.is_on);
+    assert!(simulation.run_until(3 * MINUTE, is_any_on), "hosts boot:\n{}", told(&simulation));
+    assert!(simulation.run_until(10 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+    assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+}
+
+#[test]
+fn containers_that_nobody_drained_hold_a_declared_power_off_by_name() {
+    let mut simulation = converged(|config| config.reconcile.drift = Drift::Report);
+    simulation.world.hosts.values_mut().for_each(|host| host.unit = UnitState::Stopped);
+    wish(&mut simulation, ClusterState::Poweroff);
+    simulation.run_until(10 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "power off"), 0, "{}", told(&simulation));
+    assert!(matches!(blockers(&simulation)[..], [Blocker::DrainUnknown { .. }]), "{:?}", blockers(&simulation));
+}
+
+#[test]
+fn a_ups_is_not_ignored_by_a_clock_that_begins_anew() {
+    let mut simulation = converged(|_| {});
+    let now = simulation.now().wall;
+    let ups = simulation.world.upses.keys().next().expect("there is one").clone();
+    simulation.declared.holds.push(Hold {
+        what: Held::Ups(ups),
+        reason: String::new(),
+        set_by: "root@test".to_owned(),
+        set_at: now,
+        expires_at: now + jiff::SignedDuration::from_mins(10),
+    });
+    simulation.world.around.own_clock.ahead_seconds = -56 * 365 * 24 * 3600;
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(30 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
 }
 
 /// The emergency budget, in seconds, and the slowest step after three outages with hosts that take so long to go off.

@@ -1,0 +1,81 @@
+//! The scenarios that hecate brings along: the files of `tests/scenarios`.
+//!
+//! Pure. A test compares this list with the folder.
+
+/// A scenario's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Its name, without `.yaml`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+macro_rules! files {
+    ($($name:literal,)*) => {
+        &[$(BuiltIn { name: $name, text: include_str!(concat!("../../../tests/scenarios/", $name, ".yaml")) },)*]
+    };
+}
+
+/// All of them, in the order of their names.
+pub const BUILT_IN: &[BuiltIn] = files![
+    "alarm-of-economy-mode",
+    "budget-that-never-allows",
+    "calibration-flag-that-stuck",
+    "calibration-shuts-nothing-down",
+    "calibration-that-falls-silent-for-good",
+    "clock-of-1970",
+    "drain-that-fails-is-tried-again-soon",
+    "etcd-is-stopped-before-the-battery-ends",
+    "everybody-is-cordoned-first",
+    "first-server-is-away-at-a-cold-start",
+    "four-seconds-without-a-word-on-battery",
+    "host-that-hangs-in-its-power-off",
+    "leader-goes-last",
+    "load-is-cut-at-the-end",
+    "low-battery-flashed-at-mains-loss",
+    "low-battery-on-mains",
+    "low-battery-waits-for-its-limit",
+    "mains-back-before-the-load-was-cut",
+    "mains-back-for-a-moment",
+    "mains-back-in-the-middle-of-a-drain",
+    "next-outage-counts-as-the-first-did",
+    "no-load-is-cut-under-a-host-that-is-on",
+    "no-quorum-no-drain",
+    "off-for-three-days",
+    "off-of-one-ups-is-nothing-to-the-other",
+    "on-battery-without-a-charge",
+    "one-place-takes-everybody-down",
+    "one-second-outage",
+    "overload-and-no-word",
+    "part-that-went-dark-comes-back",
+    "pods-made-anew-are-not-waited-for",
+    "power-off-waits-for-what-it-sees",
+    "runtime-four-times-too-long",
+    "runtime-of-0-while-healthy",
+    "runtime-of-65535",
+    "runtime-that-jumps-on-mains",
+    "second-outage-begins-anew",
+    "self-test-that-says-off-for-seconds",
+    "servers-start-together",
+    "shutdown-that-is-stuck-can-be-forced",
+    "stale-data-in-a-calibration",
+    "storage-engines-stay-with-their-node",
+    "two-upses-of-which-one-returns-first",
+    "ups-that-gives-power-back-without-mains",
+    "ups-that-says-on-battery-for-ever",
+    "volumes-are-detached-first",
+    "waking-that-never-works",
+    "watcher-stays-up",
+    "who-was-up-survives-a-restart",
+    "whole-cluster-goes-down-in-order",
+    "woken-until-seen",
+    "woken-until-seen-after-a-long-recharge",
+    "word-lost-with-a-calibration-flag-on-mains",
+    "words-said-twice",
+];
+
+/// One of them.
+pub fn find(name: &str) -> Option<BuiltIn> {
+    BUILT_IN.iter().find(|one| one.name == name).copied()
+}
