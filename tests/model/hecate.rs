@@ -264,11 +264,23 @@ impl Hecate {
     pub(crate) fn seal(&mut self) {
         let mut text = Digest::default();
         let Self { declared, ledger, disk, disk_works, memory, late, .. } = self;
+        // Every field is named, so that a new one is a question: what is left out never changes here.
         let ledgers = [&*ledger, &disk.0].map(|ledger| {
             let Ledger {
-                episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, ..
+                version: _,
+                episode,
+                fulfilled,
+                fulfilled_in,
+                on_battery_since,
+                powered_off,
+                own_power_off,
+                was_up,
+                load_cuts: _,
+                machine_ids: _,
+                peers,
+                full_load_percent: _,
             } = ledger;
-            (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, &ledger.peers)
+            (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, peers)
         });
         let wishes = (&declared.spec, &declared.overrides, &disk.1);
         write!(text, "{:?}", (wishes, ledgers, disk_works, memory, late)).expect("a digest takes every text");

@@ -80,11 +80,27 @@ pub(crate) fn age_intent(intent: &mut IntentRecord) {
 
 /// A memory one tick later.
 pub(crate) fn age_memory(memory: &mut Memory) {
-    memory.began = older(memory.began, 4);
-    for step in memory.in_flight.values_mut() {
+    // Every field is named, so that a new one is a question. Pods have names for good, and no load is cut here.
+    let Memory {
+        in_flight,
+        attempts,
+        ended,
+        upses,
+        silent_since,
+        stopped_since,
+        drain_owed: _,
+        waits,
+        ledger_number,
+        ledger_pending,
+        run_steps,
+        cuts_sent: _,
+        began,
+    } = memory;
+    *began = older(*began, 4);
+    for step in in_flight.values_mut() {
         (step.started, step.deadline) = (older(step.started, OLD), older(step.deadline, OLD));
     }
-    for attempt in memory.attempts.values_mut() {
+    for attempt in attempts.values_mut() {
         attempt.ended = older(attempt.ended, 3);
         attempt.count = attempt.count.min(ATTEMPTS);
         attempt.outcome = match attempt.outcome {
@@ -93,16 +109,16 @@ pub(crate) fn age_memory(memory: &mut Memory) {
             Outcome::Tried | Outcome::DeadlinePassed | Outcome::Cancelled => attempt.outcome.clone(),
         };
     }
-    memory.ended.values_mut().for_each(|ended| *ended = older(*ended, 2));
+    ended.values_mut().for_each(|ended| *ended = older(*ended, 2));
     // No reading is older than one tick.
-    memory.ended.retain(|_, ended| NOW.boottime - *ended < 2 * TICK);
-    memory.upses.values_mut().for_each(age_polls);
-    memory.silent_since.values_mut().for_each(|since| *since = older(*since, 4));
-    memory.stopped_since.values_mut().for_each(|since| *since = older(*since, 3));
-    memory.waits.values_mut().for_each(|since| *since = older(*since, OLD));
-    memory.ledger_pending = memory.ledger_pending.map(|since| older(since, 1));
-    memory.ledger_number = u64::from(memory.ledger_pending.is_some());
-    memory.run_steps.clear();
+    ended.retain(|_, ended| NOW.boottime - *ended < 2 * TICK);
+    upses.values_mut().for_each(age_polls);
+    silent_since.values_mut().for_each(|since| *since = older(*since, 4));
+    stopped_since.values_mut().for_each(|since| *since = older(*since, 3));
+    waits.values_mut().for_each(|since| *since = older(*since, OLD));
+    *ledger_pending = ledger_pending.map(|since| older(since, 1));
+    *ledger_number = u64::from(ledger_pending.is_some());
+    run_steps.clear();
 }
 
 fn age_polls(polls: &mut UpsMemory) {
