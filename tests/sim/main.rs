@@ -8,6 +8,7 @@
 mod feeds;
 mod guards;
 mod rehearsal;
+mod rules;
 mod scenarios;
 mod seeds;
 mod simulation;

@@ -391,6 +391,24 @@ fn a_restart_at_any_moment_of_a_cut_changes_nothing_that_a_host_would_feel() {
 }
 
 #[test]
+fn a_restart_at_any_moment_of_a_cut_tells_no_ups_twice_that_does_not_feed_this_host() {
+    for after in (0..8).chain([15, 25]) {
+        let mut simulation = converged(|config| {
+            with_own_host_up(config);
+            with_cut(config);
+        });
+        cut_mains(&mut simulation);
+        plays(&mut simulation, 30 * MINUTE, |it| !it.ledger.load_cuts.is_empty());
+        for _ in 0..after {
+            simulation.tick();
+        }
+        simulation.restart_hecate();
+        simulation.run_until(10 * MINUTE, |_| false);
+        assert!(times_cut(&simulation) <= 1, "killed {after} s after the mark:\n{}", told(&simulation));
+    }
+}
+
+#[test]
 fn a_declared_poweroff_is_never_undone_by_a_cut() {
     let mut simulation = converged(|config| {
         with_own_host_up(config);
