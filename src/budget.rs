@@ -302,6 +302,7 @@ mod tests {
             from_running: true,
             began_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
+            wall_synced: false,
             duration: Duration::from_secs(seconds),
             result,
             steps: vec![step("stop-unit", "cp-1", seconds / 10), step("stop-unit", "worker-1", 5)],
@@ -381,9 +382,11 @@ mod tests {
                     boot_id: "boot".into(),
                     boottime: Duration::ZERO,
                     wall: Timestamp::UNIX_EPOCH,
+                    wall_synced: false,
                 },
                 boot_id: None,
                 path: Path::Emergency,
+                run: None,
                 by_override: true,
             };
             ledger.powered_off.insert(node.clone(), told);

@@ -12,12 +12,12 @@ use crate::config::Config;
 use crate::desired::ups_policy::{self, OverrideChange, Rewritten};
 use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
 use crate::history::{History, Run, RunResult, RunStep};
-use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, PoweredOff, Wish};
-use crate::model::{ClusterState, NodeName, Now, RunId, Stamp, Uid};
+use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, Phase, PoweredOff, Wish};
+use crate::model::{ClusterState, NodeName, Now, Reading, RunId, Stamp, Uid};
 use crate::plan::scene::Scene;
 use crate::plan::step::{Outcome, Step};
 use crate::plan::{self, Marks, Plan, identity, load_cut};
-use crate::snapshot::{Snapshot, UnitState};
+use crate::snapshot::{HostReading, Snapshot, UnitState};
 use crate::status::{Actor, HostState, Status, UpsVerdict, rows};
 use crate::tracker::Memory;
 
@@ -103,6 +103,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     let (episode_after, finished) = advance(&scene, &plan, &marks);
     let status = status(&scene, &plan, &episode_after);
     let mut ledger_after = ledger.clone();
+    remember_drained(&mut ledger_after, &scene, &marks);
     remember(&mut ledger_after, &scene, &plan, episode_after);
     Decision {
         override_changes: changes,
@@ -119,21 +120,33 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
 }
 
 /// A host that answers in another boot than the one that was told to power off has come back, and with it the load of its
-/// UPSes.
+/// UPSes. One that goes on and on in the same boot was never told: its descent ended between the mark and the act.
 fn forget_returned(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, now: &Now) {
     let mut fed = BTreeSet::new();
+    let ids = &ledger.machine_ids;
+    let run = ledger.episode.as_ref().map(|episode| &episode.run);
     ledger.powered_off.retain(|node, told| {
         let seen = snapshot.hosts.get(node).and_then(|reading| reading.value());
-        let is_kept = seen.is_none_or(|host| told.boot_id.as_ref() == Some(&host.boot_id));
-        if let Some(node) = config.nodes.get(node).filter(|_| !is_kept) {
+        // Another host at its address says nothing of it.
+        let is_other = |host: &HostReading| ids.get(node).is_some_and(|id| *id != host.machine_id);
+        let is_back = seen.is_some_and(|host| told.boot_id.as_ref() != Some(&host.boot_id) && !is_other(host));
+        let goes_on = told.run.as_ref() != run && has_seen_long_after(config, snapshot.hosts.get(node), told, now);
+        if let Some(node) = config.nodes.get(node).filter(|_| is_back) {
             fed.extend(node.feeds.iter());
         }
-        is_kept
+        !is_back && !goes_on
     });
     ledger.load_cuts.retain(|ups, mark| {
         let cut = config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
         !(fed.contains(ups) && load_cut::is_over(mark, cut, now))
     });
+}
+
+/// Whether a host answered at a time at which it would be off had it been told to power off.
+fn has_seen_long_after(config: &Config, seen: Option<&Reading<HostReading>>, told: &PoweredOff, now: &Now) -> bool {
+    let Some(seen) = seen.filter(|seen| seen.fresh(now, config.reconcile.host_max_age).is_some()) else { return false };
+    let before = told.told.age(now).saturating_sub(now.since(seen.began()));
+    before > config.shutdown.off_confirm
 }
 
 /// Keeps what each other hecate host said last, and since when it has been seen to say so.
@@ -189,6 +202,7 @@ fn episode(declared: &Declared, effective: &Effective, ledger: &Ledger, now: &No
         converged: None,
         acted: false,
         volumes_detached: false,
+        has_etcd_snapshot: false,
         was_up: BTreeSet::new(),
     };
     // A descent that told this host to power off was recorded before it did.
@@ -210,6 +224,7 @@ fn advance(scene: &Scene<'_>, plan: &Plan, marks: &Marks) -> (Episode, Option<Ru
         episode.phases.entry(*phase).or_insert_with(|| scene.now.stamp());
     }
     episode.volumes_detached |= marks.volumes_detached;
+    episode.has_etcd_snapshot |= marks.has_etcd_snapshot;
     episode.acted |= !plan.start.is_empty();
     if scene.is_descent() && !scene.episode.acted {
         let runs = |name: &&NodeName| scene.unit(name) == Some(UnitState::Running);
@@ -283,6 +298,7 @@ fn bare_record(episode: &Episode, memory: &Memory, result: RunResult, now: &Now)
         from_running: false,
         began_at: episode.began.wall,
         ended_at: now.wall,
+        wall_synced: now.wall_synced,
         duration,
         result,
         steps: if is_one_boot { memory.run_steps.iter().map(relative).collect() } else { Vec::new() },
@@ -299,9 +315,13 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
                     told: scene.now.stamp(),
                     boot_id: boot_id.clone(),
                     path: *path,
+                    run: Some(episode.run.clone()),
                     by_override: scene.effective.is_override(),
                 };
-                ledger.powered_off.entry(node.clone()).or_insert(told);
+                // A second try of the same descent dates nothing anew.
+                if ledger.powered_off.get(node).is_none_or(|old| old.run != told.run) {
+                    ledger.powered_off.insert(node.clone(), told);
+                }
             }
             Step::PowerOffOwnHost { .. } => {
                 let is_told = ledger.own_power_off.as_ref().is_some_and(|own| own.run == episode.run);
@@ -343,6 +363,14 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
         ledger.load_cuts.clear();
     }
     ledger.episode = Some(episode);
+}
+
+/// What was drained stays so until its k3s runs again, which brings its workload back.
+fn remember_drained(ledger: &mut Ledger, scene: &Scene<'_>, marks: &Marks) {
+    let is_going_down = scene.episode.converged.is_none() && scene.episode.phases.contains_key(&Phase::Drain);
+    let runs = |name: &NodeName| matches!(scene.unit(name), Some(UnitState::Running | UnitState::Starting));
+    ledger.drained.retain(|name| is_going_down || !runs(name));
+    ledger.drained.extend(marks.drained.iter().cloned());
 }
 
 /// A machine-id is learned while what SSH reads agrees with what the node itself told the API in the same boot.

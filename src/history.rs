@@ -83,6 +83,9 @@ pub struct Run {
     pub began_at: Timestamp,
     /// When it ended, by wall clock.
     pub ended_at: Timestamp,
+    /// Whether that clock was synchronised then.
+    #[serde(default)]
+    pub wall_synced: bool,
     /// How long it took, by boottime where one boot saw all of it.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]

@@ -37,6 +37,10 @@ pub struct Ledger {
     /// Nodes whose host was up when a descent began, until the next bring-up has converged.
     #[serde(default)]
     pub was_up: BTreeSet<NodeName>,
+    /// Nodes that were seen empty when a descent had drained them, until their k3s runs again: what containers are left there
+    /// are nobody's workload.
+    #[serde(default)]
+    pub drained: BTreeSet<NodeName>,
     /// UPSes that were told to cut their load, until a host that they feed has come back or a bring-up has converged.
     #[serde(default)]
     pub load_cuts: BTreeMap<UpsName, LoadCut>,
@@ -75,6 +79,7 @@ impl Default for Ledger {
             powered_off: BTreeMap::new(),
             own_power_off: None,
             was_up: BTreeSet::new(),
+            drained: BTreeSet::new(),
             load_cuts: BTreeMap::new(),
             machine_ids: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -106,6 +111,9 @@ pub struct Episode {
     /// Whether volumes were seen detached while the API could still be asked.
     #[serde(default)]
     pub volumes_detached: bool,
+    /// Whether an etcd snapshot of its run was seen on a server, which may be out of reach by now.
+    #[serde(default)]
+    pub has_etcd_snapshot: bool,
     /// Nodes whose k3s was running when a descent began.
     #[serde(default)]
     pub was_up: BTreeSet<NodeName>,
@@ -168,6 +176,9 @@ pub struct PoweredOff {
     pub boot_id: Option<BootId>,
     /// On which path.
     pub path: Path,
+    /// For which episode; in another one it is told only when the order of that one says so.
+    #[serde(default)]
+    pub run: Option<RunId>,
     /// Whether an override asked for it: only then its UPS may be cut to bring it back.
     #[serde(default)]
     pub by_override: bool,

@@ -217,7 +217,7 @@ pub struct Now {
 impl Now {
     /// Makes the mark that is kept where something must be dated durably.
     pub fn stamp(&self) -> Stamp {
-        Stamp { boot_id: self.boot_id.clone(), boottime: self.boottime, wall: self.wall }
+        Stamp { boot_id: self.boot_id.clone(), boottime: self.boottime, wall: self.wall, wall_synced: self.wall_synced }
     }
 
     /// How long ago `then` (a boottime of this boot) was; zero if it lies ahead.
@@ -237,6 +237,9 @@ pub struct Stamp {
     pub boottime: Duration,
     /// Wall clock then.
     pub wall: Timestamp,
+    /// Whether it was synchronised.
+    #[serde(default)]
+    pub wall_synced: bool,
 }
 
 impl Stamp {

@@ -92,6 +92,10 @@ pub struct Marks {
     pub phases: BTreeSet<Phase>,
     /// Whether volumes were seen detached.
     pub volumes_detached: bool,
+    /// Nodes that are seen drained.
+    pub drained: BTreeSet<NodeName>,
+    /// Whether an etcd snapshot of this run is seen.
+    pub has_etcd_snapshot: bool,
     /// What a drain owes.
     pub drain_owed: BTreeMap<NodeName, BTreeSet<Uid>>,
     /// Since when named conditions stand.
@@ -177,6 +181,8 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
     let marks = Marks {
         phases: draft.phases,
         volumes_detached: draft.volumes_detached,
+        drained: draft.drained,
+        has_etcd_snapshot: draft.has_etcd_snapshot,
         drain_owed: draft.drain_owed,
         waiting_since: draft.waiting_since,
         wanted,

@@ -72,6 +72,10 @@ pub struct Draft {
     pub phases: BTreeSet<Phase>,
     /// Whether volumes are seen detached.
     pub volumes_detached: bool,
+    /// Nodes that are seen drained, once all are.
+    pub drained: BTreeSet<NodeName>,
+    /// Whether an etcd snapshot of this run is seen.
+    pub has_etcd_snapshot: bool,
     /// What a drain owes, seen when every node was cordoned.
     pub drain_owed: BTreeMap<NodeName, BTreeSet<Uid>>,
     /// Steps whose attempts are remembered although they are not wanted now.

@@ -19,7 +19,7 @@ use super::world::acts::StepFault;
 use super::world::around::{Clock, PeerHost};
 use super::world::ups::Lie;
 use crate::desired::{Held, Hold, Options};
-use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, MachineId, NodeName, PeerName, UpsName};
+use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, NodeName, PeerName, UpsName};
 
 /// A host that takes longer than this for everything is down.
 const SLOWNESS_MAX: u32 = 60;
@@ -303,10 +303,8 @@ impl Event {
                 let takes = Some(Duration::from_secs(*seconds));
                 world.pods.iter_mut().for_each(|pod| pod.detaches_in = takes);
             }
-            Event::Impostor { node } => {
-                world.around.machine_ids.insert(node.clone(), MachineId::new(format!("not-{node}")));
-            }
-            Event::ImpostorGone { node } => _ = world.around.machine_ids.remove(node),
+            Event::Impostor { node } => _ = world.around.impostors.insert(node.clone()),
+            Event::ImpostorGone { node } => _ = world.around.impostors.remove(node),
             Event::Steps { faults } => world.acts.faults.extend(faults),
             Event::ApiGone => world.is_api_gone = true,
             Event::ApiBack => world.is_api_gone = false,

@@ -71,6 +71,7 @@ pub(crate) fn history() -> History {
         from_running: true,
         began_at: at("18:00:00"),
         ended_at: at("18:05:00"),
+        wall_synced: true,
         duration: Duration::from_secs(300),
         result: RunResult::Converged,
         steps: vec![step],
@@ -202,6 +203,7 @@ pub(crate) fn on_battery() -> Status {
         converged: None,
         acted: true,
         volumes_detached: false,
+        has_etcd_snapshot: false,
         was_up: BTreeSet::new(),
     });
     let ups = status.upses.get_mut(&UpsName::from("pyrphoros")).expect("the sample has it");

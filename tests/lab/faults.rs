@@ -103,7 +103,7 @@ pub(crate) fn wrong_host_behind_an_address_is_refused_by_name(site: &Site) -> Re
     Ok(())
 }
 
-/// The servers' processes are killed in the middle of a drain; systemd starts them again.
+/// The servers' processes are killed in the middle of a drain; systemd starts them again, not before hecate has named it.
 pub(crate) fn api_killed_mid_drain_is_waited_for(site: &Site) -> Result<()> {
     use serde_json::json;
 
@@ -115,12 +115,17 @@ pub(crate) fn api_killed_mid_drain_is_waited_for(site: &Site) -> Result<()> {
     site.configure(&[("shutdown.killall", json!("never"))])?;
     site.until_running(seconds(40))?;
     let before = owed_pods(site)?;
+    each(&SERVERS, |server| site.on(server, &restart_in(12)).map(drop))?;
     let mark = Mark::now(site)?;
     site.set_desired("off", "API killed mid-drain")?;
     site.until_status("pods to be leaving", seconds(20), |status| status.names("drained", ""))?;
     each(&SERVERS, |server| site.on(server, "systemctl kill -s KILL --kill-whom=all k3s").map(drop))?;
-    until_shown(site, "the API to be waited for by name", seconds(15), |status| {
+    // It is away for longer than what was seen last is believed (`reconcile.api_max_age_seconds`).
+    until_shown(site, "the API to be waited for by name", seconds(20), |status| {
         status.names("api-ready", "") || status.names("etcd-healthy", "")
+    })?;
+    each(&SERVERS, |server| {
+        site.on(server, "rm -r /run/systemd/system/k3s.service.d && systemctl daemon-reload").map(drop)
     })?;
     let status = until_shown(site, "drained-off", seconds(90), |status| {
         status.is_converged() && status.state() == "drained-off"
@@ -136,4 +141,12 @@ pub(crate) fn api_killed_mid_drain_is_waited_for(site: &Site) -> Result<()> {
     site.set_desired("running", "done")?;
     site.until_running(seconds(90))?;
     Ok(())
+}
+
+/// Makes systemd wait so long before it starts k3s again.
+fn restart_in(seconds: u32) -> String {
+    let folder = "/run/systemd/system/k3s.service.d";
+    format!(
+        "mkdir -p {folder} && printf '[Service]\\nRestartSec={seconds}\\n' > {folder}/restart.conf && systemctl daemon-reload"
+    )
 }

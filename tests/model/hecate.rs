@@ -275,12 +275,13 @@ impl Hecate {
                 powered_off,
                 own_power_off,
                 was_up,
+                drained,
                 load_cuts: _,
                 machine_ids: _,
                 peers,
                 full_load_percent: _,
             } = ledger;
-            (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, peers)
+            (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, drained, peers)
         });
         let wishes = (&declared.spec, &declared.overrides, &disk.1);
         write!(text, "{:?}", (wishes, ledgers, disk_works, memory, late)).expect("a digest takes every text");

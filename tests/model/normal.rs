@@ -201,6 +201,7 @@ pub(crate) fn number_runs(
     };
     let rename = |ledger: &mut Ledger| {
         ledger.own_power_off.iter_mut().for_each(|own| own.run = renamed(&own.run));
+        ledger.powered_off.values_mut().filter_map(|off| off.run.as_mut()).for_each(|run| *run = renamed(run));
         ledger.episode.iter_mut().for_each(|Episode { run, .. }| *run = renamed(run));
     };
     rename(ledger);

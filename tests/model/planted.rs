@@ -69,8 +69,10 @@ impl Planted {
     /// Distorts what is known.
     pub(crate) fn before_a_pass(self, hecate: &mut Hecate) {
         if self == Planted::KeepsMarks {
+            let run = hecate.ledger.episode.as_ref().map(|episode| episode.run.clone());
             for told in hecate.ledger.powered_off.values_mut() {
                 told.boot_id = Some(BootId::from(THIS_BOOT));
+                told.run.clone_from(&run);
             }
         }
         if self == Planted::ForgetsInFlight {

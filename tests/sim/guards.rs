@@ -212,6 +212,36 @@ fn a_clock_before_what_hecate_knows_is_not_in_sync() {
 }
 
 #[test]
+fn a_run_in_which_the_clock_was_set_far_ahead_holds_no_start_once_it_is_right_again() {
+    let mut simulation = cluster(strict);
+    assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged), "a running cluster converges");
+    wish(&mut simulation, ClusterState::DrainedOff, Options::default());
+    play(&mut simulation, MINUTE / 6);
+    simulation.world.around.own_clock.ahead_seconds = 365 * 24 * 3600;
+    converges(&mut simulation, 15 * MINUTE);
+    let recorded = simulation.history.runs().last().expect("the shutdown was recorded");
+    assert_eq!(recorded.ended_at.strftime("%Y").to_string(), "2027");
+    simulation.world.around.own_clock.ahead_seconds = 0;
+    simulation.restart_hecate();
+    wish_up(&mut simulation);
+    converges(&mut simulation, 15 * MINUTE);
+}
+
+#[test]
+fn what_was_written_down_while_this_hosts_clock_was_not_in_sync_is_not_known() {
+    let mut simulation = cluster(strict);
+    assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged), "a running cluster converges");
+    simulation.world.around.own_clock = Clock { is_synced: Some(false), ahead_seconds: 365 * 24 * 3600 };
+    wish(&mut simulation, ClusterState::DrainedOff, Options::default());
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.world.around.own_clock = Clock::default();
+    simulation.world.own_boot += 1;
+    simulation.restart_hecate();
+    wish_up(&mut simulation);
+    converges(&mut simulation, 15 * MINUTE);
+}
+
+#[test]
 fn a_clock_of_1970_is_not_in_sync_even_where_nothing_is_known() {
     let mut simulation = stopped(strict);
     simulation.history = History::default();
@@ -488,6 +518,22 @@ fn a_node_at_the_address_of_a_known_one_is_the_wrong_one_alone() {
         "{:?}",
         plan(&simulation).blockers
     );
+}
+
+#[test]
+fn another_host_at_the_address_of_one_that_was_powered_off_does_not_bring_it_back() {
+    let mut simulation = cluster(|config| config.own_host.power_off = false);
+    let away = node("worker-2");
+    assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged));
+    wish(&mut simulation, ClusterState::Poweroff, Options::default());
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.world.around.impostors.insert(away.clone());
+    simulation.world.hosts.get_mut(&away).expect("it is there").is_on = true;
+    play(&mut simulation, MINUTE);
+    simulation.world.around.impostors.remove(&away);
+    simulation.world.hosts.get_mut(&away).expect("it is there").is_on = false;
+    play(&mut simulation, 2 * MINUTE);
+    assert!(simulation.ledger.powered_off.contains_key(&away), "it was told, and has not come back");
 }
 
 #[test]

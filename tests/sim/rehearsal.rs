@@ -38,6 +38,7 @@ fn history(config: &Config, steps: &[(&str, u64)]) -> History {
         from_running: true,
         began_at: Timestamp::UNIX_EPOCH,
         ended_at: Timestamp::UNIX_EPOCH,
+        wall_synced: false,
         duration: Duration::from_secs(200),
         result: RunResult::Superseded,
         steps,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use hecate::config::{Config, CoordinationRole, Drift, UpsPath};
 use hecate::desired::{Held, Hold, Options, Spec};
 use hecate::history::RunResult;
-use hecate::model::{ClusterState, NodeName, Path};
+use hecate::ledger::PoweredOff;
+use hecate::model::{ClusterState, NodeName, Path, RunId};
 use hecate::plan::blocker::{Blocker, WaitReason, Warning};
 use hecate::plan::step::Step;
 use hecate::simulate::Simulation;
@@ -148,6 +149,27 @@ fn drained_off_snapshots_once_and_comes_back_with_a_foreign_cordon_kept() {
     }
     let warnings = &simulation.last.as_ref().expect("a pass was made").plan.warnings;
     assert!(warnings.contains(&Warning::CordonedByOther { node: foreign }));
+}
+
+#[test]
+fn a_drain_goes_on_while_other_nodes_come_to_their_end_and_while_the_api_is_away() {
+    let mut simulation = converged(|_| {});
+    for (number, pod) in simulation.world.pods.iter_mut().enumerate() {
+        pod.stops_in = Duration::from_secs(4 + number as u64);
+    }
+    // Nobody's next look is there the moment a step ends.
+    simulation.lag.late = Duration::from_secs(3);
+    wish(&mut simulation, ClusterState::DrainedOff);
+    assert!(simulation.run_until(MINUTE, |it| count(it, "drain") > 0), "{}", told(&simulation));
+    simulation.world.is_api_gone = true;
+    simulation.run_until(Duration::from_secs(7), |_| false);
+    simulation.world.is_api_gone = false;
+    converges(&mut simulation, 15 * MINUTE);
+    let cancelled = simulation.story.lines.iter().filter(|line| line.text.contains("no longer waited for")).count();
+    assert_eq!(cancelled, 0, "{}", told(&simulation));
+    for name in simulation.world.hosts.keys() {
+        assert_eq!(count(&simulation, &format!("drain {name} ")), 1, "{}", told(&simulation));
+    }
 }
 
 #[test]
@@ -585,6 +607,132 @@ fn containers_that_nobody_drained_hold_a_declared_power_off_by_name() {
     simulation.run_until(10 * MINUTE, |_| false);
     assert_eq!(count(&simulation, "power off"), 0, "{}", told(&simulation));
     assert!(matches!(blockers(&simulation)[..], [Blocker::DrainUnknown { .. }]), "{:?}", blockers(&simulation));
+}
+
+#[test]
+fn what_was_stopped_without_a_drain_is_not_taken_for_drained_by_a_later_power_off() {
+    let mut simulation = converged(|config| config.shutdown.killall = false);
+    let options = Options { skip_drain: true, ..Options::default() };
+    wish_with(&mut simulation, ClusterState::DrainedOff, options);
+    converges(&mut simulation, 15 * MINUTE);
+    wish(&mut simulation, ClusterState::Poweroff);
+    simulation.run_until(10 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "power off"), 0, "{}", told(&simulation));
+    assert!(matches!(blockers(&simulation)[..], [Blocker::DrainUnknown { .. }]), "{:?}", blockers(&simulation));
+}
+
+#[test]
+fn what_a_drained_node_still_runs_does_not_hold_a_later_power_off() {
+    let mut simulation = converged(|config| config.shutdown.killall = false);
+    simulation.world.hosts.values_mut().for_each(|host| host.system_containers = 3);
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    simulation.restart_hecate();
+    wish(&mut simulation, ClusterState::Poweroff);
+    assert!(simulation.run_until(15 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+}
+
+#[test]
+fn a_cluster_that_ran_again_since_its_drain_is_not_taken_for_drained() {
+    let mut simulation = converged(|config| {
+        config.shutdown.killall = false;
+        config.reconcile.drift = Drift::Report;
+    });
+    wish(&mut simulation, ClusterState::DrainedOff);
+    converges(&mut simulation, 15 * MINUTE);
+    wish(&mut simulation, ClusterState::Running);
+    let runs = |it: &Simulation| it.world.hosts.values().all(|host| host.unit == UnitState::Running);
+    assert!(simulation.run_until(15 * MINUTE, runs), "{}", told(&simulation));
+    simulation.run_until(Duration::from_secs(5), |_| false);
+    assert!(simulation.ledger.drained.is_empty(), "{:?}", simulation.ledger.drained);
+    simulation.world.hosts.values_mut().for_each(|host| (host.unit, host.system_containers) = (UnitState::Stopped, 1));
+    wish(&mut simulation, ClusterState::Poweroff);
+    simulation.run_until(10 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "power off"), 0, "{}", told(&simulation));
+}
+
+#[test]
+fn a_snapshot_on_a_host_that_is_out_of_reach_by_now_is_not_taken_again() {
+    let mut simulation = converged(|_| {});
+    simulation.world.pace.unit_stop = Duration::from_secs(30);
+    wish(&mut simulation, ClusterState::DrainedOff);
+    let has_one = |it: &Simulation| it.world.etcd_snapshots.values().any(|names| !names.is_empty());
+    assert!(simulation.run_until(10 * MINUTE, has_one), "{}", told(&simulation));
+    simulation.run_until(Duration::from_secs(3), |_| false);
+    let (holder, _) = simulation.world.etcd_snapshots.iter().find(|(_, names)| !names.is_empty()).expect("one has it");
+    let holder = holder.clone();
+    simulation.world.hosts.get_mut(&holder).expect("it is there").is_reachable = false;
+    simulation.restart_hecate();
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert_eq!(count(&simulation, "save etcd snapshot"), 1, "{}", told(&simulation));
+}
+
+#[test]
+fn a_descent_that_began_without_a_drain_is_not_turned_back_by_an_api_that_returns() {
+    let mut simulation = converged(|config| {
+        config.shutdown.emergency_skip_drain = false;
+        config.shutdown.emergency_skip_etcd_snapshot = false;
+    });
+    simulation.world.is_api_gone = true;
+    simulation.world.pace.unit_stop = Duration::from_secs(20);
+    cut_mains(&mut simulation);
+    let saves = |it: &Simulation| count(it, "save etcd snapshot") > 0;
+    assert!(simulation.run_until(30 * MINUTE, saves), "{}", told(&simulation));
+    simulation.world.is_api_gone = false;
+    while simulation.world.own_is_on {
+        simulation.tick();
+        assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+    }
+    assert!(simulation.world.is_dark(), "{}", told(&simulation));
+    assert_eq!(count(&simulation, "save etcd snapshot"), 1, "{}", told(&simulation));
+    assert_eq!(count(&simulation, "cordon") + count(&simulation, "drain"), 0, "{}", told(&simulation));
+}
+
+/// A descent ended between the mark of a power-off and the act.
+fn marked_but_never_told(simulation: &mut Simulation) -> NodeName {
+    let marked = node("cp-1");
+    let told = PoweredOff {
+        told: simulation.now().stamp(),
+        boot_id: None,
+        path: Path::Emergency,
+        run: Some(RunId::new("earlier")),
+        by_override: true,
+    };
+    simulation.tick();
+    let seen = simulation.last.as_ref().and_then(|last| last.status.snapshot.hosts.get(&marked)?.value());
+    let told = PoweredOff { boot_id: seen.map(|host| host.boot_id.clone()), ..told };
+    simulation.ledger.powered_off.insert(marked.clone(), told);
+    marked
+}
+
+#[test]
+fn a_host_that_an_earlier_descent_marked_and_never_told_is_drained_before_it_is_powered_off() {
+    for state in [ClusterState::Poweroff, ClusterState::DrainedOff] {
+        let mut simulation = converged(|_| {});
+        marked_but_never_told(&mut simulation);
+        wish(&mut simulation, state);
+        simulation.tick();
+        while simulation.world.own_is_on && !simulation.is_converged() {
+            simulation.tick();
+            assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+        }
+        assert_eq!(count(&simulation, "drain cp-1 "), 1, "{}", told(&simulation));
+    }
+    let mut simulation = converged(|config| config.shutdown.ups_path = UpsPath::Auto);
+    marked_but_never_told(&mut simulation);
+    cut_mains(&mut simulation);
+    assert!(simulation.run_until(20 * MINUTE, |it| count(it, "power off cp-1") > 0), "{}", told(&simulation));
+    assert_eq!(count(&simulation, "stop k3s on cp-1"), 1, "{}", told(&simulation));
+}
+
+#[test]
+fn a_host_that_goes_on_long_after_it_was_marked_was_never_told() {
+    let mut simulation = converged(|_| {});
+    let marked = marked_but_never_told(&mut simulation);
+    simulation.run_until(simulation.config.shutdown.off_confirm - Duration::from_secs(10), |_| false);
+    assert!(simulation.ledger.powered_off.contains_key(&marked), "it may be on its way");
+    simulation.run_until(Duration::from_secs(20), |_| false);
+    assert!(!simulation.ledger.powered_off.contains_key(&marked), "it goes on and on");
 }
 
 #[test]

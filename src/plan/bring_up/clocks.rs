@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::TimeSyncMode;
-use crate::model::NodeName;
+use crate::history::Run;
+use crate::model::{NodeName, Stamp};
 use crate::plan::blocker::{Blocker, WaitReason, Warning};
 use crate::plan::scene::{Draft, Scene};
 use crate::snapshot::{HostReading, UnitState};
@@ -155,17 +156,24 @@ fn off(scene: &Scene<'_>, ahead_seconds: i64) -> Option<String> {
     is_off.then(|| format!("{seconds} s {}", if ahead_seconds > 0 { "ahead" } else { "behind" }))
 }
 
-/// Whether a clock is at least as late as the newest thing that hecate knows.
+/// When a run ended, at the least: a clock that was set while it went on counts from where it began, or to where it ended.
+fn believable_end(run: &Run) -> Timestamp {
+    run.began_at.checked_add(run.duration).map_or(run.ended_at, |end| end.min(run.ended_at))
+}
+
+/// Whether a clock is at least as late as the newest thing that hecate knows: what it wrote down while its own clock was in
+/// sync.
 ///
 /// The newest by order, not by value: a record that was made while this host's clock was ahead would otherwise hold
 /// every later start up, and so it holds one at most.
 fn plausible(scene: &Scene<'_>, wall: Timestamp) -> Result<(), String> {
     let own = scene.episode;
     let stamps = [Some(&own.began), own.converged.as_ref()];
-    let in_earlier_boots = stamps.into_iter().flatten().filter(|stamp| stamp.boot_id != scene.now.boot_id);
+    let is_known = |stamp: &&Stamp| stamp.wall_synced && stamp.boot_id != scene.now.boot_id;
+    let in_earlier_boots = stamps.into_iter().flatten().filter(is_known);
     let known = in_earlier_boots
         .map(|stamp| stamp.wall)
-        .chain(scene.history.runs().last().map(|run| run.ended_at))
+        .chain(scene.history.runs().last().filter(|run| run.wall_synced).map(believable_end))
         .chain([PLAUSIBLE_SINCE])
         .max()
         .unwrap_or(PLAUSIBLE_SINCE);

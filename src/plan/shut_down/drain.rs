@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{CORDON_LIMIT, skipped};
 use crate::ledger::Phase;
-use crate::model::{ClusterState, NodeName};
+use crate::model::NodeName;
 use crate::plan::blocker::{Blocker, WaitReason};
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::{PodRef, Step, Target};
@@ -40,13 +40,17 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
         skipped(draft, "cordon and drain", because);
         return Drained::all(scene, true);
     }
+    if was_shed_unbegun(scene) {
+        skipped(draft, "cordon and drain", "the API did not answer in time");
+        return Drained::all(scene, true);
+    }
     if scene.objects().is_none() {
         return drain_unseen(scene, draft);
     }
     let mut is_cordoned = true;
     for (name, _) in scene.nodes() {
         let Some(object) = scene.object(name) else { continue };
-        if !is_looked_at(scene, name) {
+        if !scene.memory.drain_owed.contains_key(name) && !is_looked_at(scene, name) {
             // What is seen is how it was before its own cordon was taken back: it says nothing of what runs by now.
             is_cordoned = false;
             let of = format!("{name} after the last step");
@@ -64,14 +68,28 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     if is_cordoned {
         draft.phases.insert(Phase::Drain);
     }
+    let mut emptied = BTreeSet::new();
     for (name, _) in scene.nodes() {
+        if scene.host_state(name) != HostState::Off && scene.owed_pods(name).is_some_and(|owed| owed.is_empty()) {
+            emptied.insert(name.clone());
+        }
         if drain_node(scene, draft, name, is_cordoned, elapsed) {
             drained.nodes.insert(name.clone());
         } else {
             drained.is_all = false;
         }
     }
+    if drained.is_all {
+        draft.drained = emptied;
+    }
     drained
+}
+
+/// Whether an override's descent went on without any drain: that is not taken back, or what came next would be broken off.
+/// A load that falls makes the battery promise more, and an API may come back.
+fn was_shed_unbegun(scene: &Scene<'_>) -> bool {
+    let has = |phase| scene.episode.phases.contains_key(&phase);
+    scene.effective.is_override() && has(Phase::DrainShed) && has(Phase::Detach) && !has(Phase::Drain)
 }
 
 /// Whether the API was looked at since the last step on a node ended, and no cordon is being taken back.
@@ -119,6 +137,8 @@ pub(super) fn drain_node(
         if is_dead { scene.config.shutdown.unreachable_limit } else { scene.config.shutdown.drain_timeout };
     let limit = scene.limit_within(configured, elapsed, scene.budget.needs.snapshot);
     if !is_cordoned {
+        // One that runs already goes on: broken off, it would grant a disruption budget its whole grace once more.
+        draft.keep(step.clone(), limit.saturating_sub(elapsed), EMPTIED);
         draft.later(step);
         return false;
     }
@@ -145,9 +165,8 @@ pub(super) fn drain_node(
 }
 
 /// The API does not answer, so pods cannot be seen. Where nothing runs any more there is nothing to drain; containers that
-/// outlived k3s may be anybody's, unless they were left behind by a descent.
+/// outlived k3s may be anybody's, unless their node was drained before.
 pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
-    let was_drained = scene.ledger.fulfilled.as_ref().is_some_and(|wish| wish.state != ClusterState::Running);
     let has_containers = |name: &NodeName| scene.host(name).is_some_and(|host| host.containers > 0);
     let is_stopped = |name: &NodeName| match scene.host_state(name) {
         HostState::Up => matches!(scene.unit(name), Some(UnitState::Stopped | UnitState::NotFound)),
@@ -156,7 +175,7 @@ pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     };
     let stopped: BTreeSet<NodeName> =
         scene.nodes().map(|(name, _)| name).filter(|name| is_stopped(name)).cloned().collect();
-    let is_quiet = |name: &&NodeName| was_drained || !has_containers(name);
+    let is_quiet = |name: &&NodeName| scene.ledger.drained.contains(*name) || !has_containers(name);
     let quiet: BTreeSet<NodeName> = stopped.iter().filter(is_quiet).cloned().collect();
     let count = scene.nodes().count();
     if quiet.len() == count {
@@ -169,6 +188,7 @@ pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     let is_hopeless = scene.effective.is_override() && stopped.len() == count;
     if elapsed < limit && !is_hopeless {
         draft.wait(WaitReason::ApiReady { evidence }, elapsed, Some(limit));
+        keep_drains(scene, draft);
         return Drained::none();
     }
     if scene.effective.is_override() {
@@ -179,6 +199,18 @@ pub(super) fn drain_unseen(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     }
     draft.blockers.push(Blocker::DrainUnknown { evidence });
     Drained { nodes: quiet, is_all: false, is_skipped: false }
+}
+
+/// Drains that run wait for the API by themselves, and know what they asked for so far.
+fn keep_drains(scene: &Scene<'_>, draft: &mut Draft) {
+    let is_mine = |node: &NodeName| scene.config.nodes.get(node).is_some_and(|node| node.is_managed);
+    for running in scene.memory.in_flight.values() {
+        if let Step::Drain { node, .. } = &running.step
+            && is_mine(node)
+        {
+            draft.keep(running.step.clone(), running.deadline.saturating_sub(scene.now.boottime), EMPTIED);
+        }
+    }
 }
 
 fn unanswered(limit: Duration) -> String {

@@ -30,7 +30,8 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     let prefix = format!("hecate-{}", scene.episode.run);
     let servers: Vec<&NodeName> = scene.config.control_planes().map(|(name, _)| name).collect();
     let exists = servers.iter().filter_map(|name| scene.host(name)?.etcd_snapshots.as_ref());
-    if exists.flatten().any(|name| name.starts_with(&prefix)) {
+    draft.has_etcd_snapshot = exists.flatten().any(|name| name.starts_with(&prefix));
+    if draft.has_etcd_snapshot || scene.episode.has_etcd_snapshot {
         // Its file is there a moment before the command ends: that is let come to its end.
         let saving = |one: &&InFlight| matches!(one.step, Step::SaveEtcdSnapshot { .. });
         if let Some(one) = scene.memory.in_flight.values().find(saving) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::ledger::Phase;
+use crate::ledger::{Phase, PoweredOff};
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::{WaitReason, Warning};
 use crate::plan::load_cut;
@@ -100,7 +100,9 @@ pub(super) fn power_off_node(
         boot_id: host.map(|host| host.boot_id.clone()),
         path: scene.step_path(draft),
     };
-    if let Some(told) = scene.ledger.powered_off.get(name) {
+    // Told by an earlier descent, and up all the same: it goes by the order of this one.
+    let is_of_this_run = |told: &&PoweredOff| state != HostState::Up || told.run.as_ref() == Some(&scene.episode.run);
+    if let Some(told) = scene.ledger.powered_off.get(name).filter(is_of_this_run) {
         let elapsed = told.told.age(scene.now);
         let limit = scene.config.shutdown.off_confirm;
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));

@@ -28,7 +28,7 @@ const ECHO: Duration = Duration::from_secs(60);
 const FINDINGS_MAX: usize = 5;
 
 /// The invariants, by the name under which a finding is told.
-pub const RULES: [&str; 15] = [
+pub const RULES: [&str; 16] = [
     ON_BATTERY,
     HEALTHY_MAINS,
     TWO_ACTORS,
@@ -40,6 +40,7 @@ pub const RULES: [&str; 15] = [
     FOREIGN,
     SAME_PLAN,
     REPEATED,
+    BROKEN_OFF,
     RESTART,
     NAMED,
     CONVERGES,
@@ -58,6 +59,7 @@ const WISH: &str = "a wish is covered, never rewritten";
 const FOREIGN: &str = "what others cordoned stays cordoned";
 const SAME_PLAN: &str = "the same input gives the same plan";
 const REPEATED: &str = "a repeated step changes nothing";
+const BROKEN_OFF: &str = "what is wanted is not broken off and begun anew";
 /// Checked by comparing whole plays, see `seeds.rs`.
 pub(in crate::simulate) const RESTART: &str = "losing memory changes no outcome";
 const NAMED: &str = "every pass ends with a plan, a wait or a blocker, or the world is as desired";
@@ -82,6 +84,8 @@ pub struct Watch {
     converged_run: Option<String>,
     /// Since when something is not as desired although that is said.
     odd: Option<Duration>,
+    /// Steps that were broken off although the descent went on, with their run and when.
+    broken_off: BTreeMap<String, (String, Duration)>,
 }
 
 impl Watch {
@@ -102,6 +106,7 @@ impl Watch {
             disturbed: Duration::ZERO,
             converged_run: None,
             odd: None,
+            broken_off: BTreeMap::new(),
         }
     }
 
@@ -166,6 +171,7 @@ impl Watch {
             self.broken(SAME_PLAN, "two decisions from one input differ".to_owned());
         }
         self.convergence(simulation, decision);
+        self.breaking_off(simulation, decision);
         for planned in &simulation.started {
             self.step(simulation, decision, &planned.step);
         }
@@ -199,6 +205,26 @@ impl Watch {
         };
         if let Some(node) = self.foreign.iter().find(|node| !is_kept(node)).cloned() {
             self.broken(FOREIGN, format!("{node} was cordoned by somebody else"));
+        }
+    }
+
+    /// A drain or snapshot that is no longer waited for is not wanted again a moment later by the same run: it would wait
+    /// for a disruption budget from its beginning, or save twice. Mains that come and go may turn it round, and people too.
+    fn breaking_off(&mut self, simulation: &Simulation, decision: &Decision) {
+        let now = simulation.world.time;
+        let run = decision.status.episode.as_ref().map(|it| it.run.to_string()).unwrap_or_default();
+        let is_turned = decision.episode_began || decision.effective.hold_descent().is_some();
+        let goes_on = !is_turned && simulation.declared.holds.is_empty() && !simulation.lag.is_reordered;
+        for step in decision.plan.cancel.iter().filter_map(|target| simulation.memory.in_flight.get(target)) {
+            if goes_on {
+                self.broken_off.insert(step.step.key(), (run.clone(), now));
+            }
+        }
+        for planned in &simulation.started {
+            let Some((of, at)) = self.broken_off.remove(&planned.step.key()) else { continue };
+            if of == run && now.saturating_sub(at) <= NOTICED {
+                self.broken(BROKEN_OFF, format!("{}, broken off {} s before", planned.step, (now - at).as_secs()));
+            }
         }
     }
 
@@ -457,6 +483,7 @@ fn is_disturbed(simulation: &Simulation) -> bool {
         || simulation.ledger_problem.is_some()
         || simulation.health != DeclaredHealth::Good
         || world.is_api_gone
+        || !world.around.impostors.is_empty()
         || !world.acts.faults.is_empty()
         || world.hosts.values().any(|host| !host.is_reachable || host.is_confused || host.slowness > 1)
         || world.upses.values().any(|battery| !battery.is_honest())

@@ -123,11 +123,11 @@ impl World {
     /// The last look: the right host, in the boot that was meant, drained where that matters.
     fn refusal(&self, step: &Step) -> Option<String> {
         let is_other = |node: &NodeName, machine_id: Option<&MachineId>, boot_id: Option<&BootId>| {
-            let host = self.hosts.get(node)?;
-            if machine_id.is_some_and(|id| *id != self.machine_id(node)) {
+            let answering = self.answering_boot_id(node)?;
+            if machine_id.is_some_and(|id| *id != self.answering_machine_id(node)) {
                 return Some(format!("the host behind {node} is another one"));
             }
-            boot_id.is_some_and(|id| *id != host.boot_id(node)).then(|| format!("{node} has been booted since"))
+            boot_id.is_some_and(|id| *id != answering).then(|| format!("{node} has been booted since"))
         };
         match step {
             Step::StartUnit { node, machine_id, .. } | Step::KillContainers { node, machine_id } => {
@@ -163,7 +163,7 @@ impl World {
             | Step::Wake { .. }
             | Step::CutLoad { .. } => return None,
         };
-        self.around.machine_ids.contains_key(node).then(|| Harm::Impostor(node.clone()))
+        self.around.impostors.contains(node).then(|| Harm::Impostor(node.clone()))
     }
 
     /// Does it, as far as it is done at once; says how long it takes, None where its end is seen by other means.
@@ -279,6 +279,10 @@ impl World {
             Some(StepFault::Hung | StepFault::Unanswered) => return is_late.then_some(Outcome::DeadlinePassed),
             Some(StepFault::Lost) => return (elapsed >= MOMENT).then_some(Outcome::Tried),
             Some(StepFault::Doubled) | None => {}
+        }
+        let waits_for_api = matches!(doing.step, Step::Drain { .. }) && !is_late;
+        if !self.can_be_reached(&doing.step) && waits_for_api {
+            return None;
         }
         if !self.can_be_reached(&doing.step) {
             let why = format!("{} does not answer", doing.step.target());

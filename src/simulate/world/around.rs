@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::World;
 use crate::config::Config;
-use crate::model::{FailureKind, IntentRecord, MachineId, NodeName, PeerName, Reading};
+use crate::model::{BootId, FailureKind, IntentRecord, MachineId, NodeName, PeerName, Reading};
 use crate::snapshot::{HostClock, PeerReading};
 
 /// What stands around the cluster; by default nothing is odd.
@@ -22,7 +22,9 @@ pub struct Around {
     pub clocks: BTreeMap<NodeName, Clock>,
     /// Other hecate hosts; those not in here do not answer.
     pub peers: BTreeMap<PeerName, PeerHost>,
-    /// Nodes whose host has another machine id than its own.
+    /// Nodes at whose address another host stands. The API knows nothing of it.
+    pub impostors: BTreeSet<NodeName>,
+    /// Nodes whose host has another machine id than its own, as a cloned disk has.
     pub machine_ids: BTreeMap<NodeName, MachineId>,
     /// Nodes whose host has the unit of the other role.
     pub other_units: BTreeSet<NodeName>,
@@ -84,6 +86,17 @@ impl World {
     fn compare(&self, clock: Clock) -> HostClock {
         let ahead_seconds = clock.ahead_seconds - self.around.own_clock.ahead_seconds;
         HostClock { wall: self.wall(clock), ahead_seconds }
+    }
+
+    /// The machine id of who answers at a node's address.
+    pub(super) fn answering_machine_id(&self, name: &NodeName) -> MachineId {
+        if self.around.impostors.contains(name) { MachineId::new(format!("not-{name}")) } else { self.machine_id(name) }
+    }
+
+    /// The boot id of who answers at a node's address.
+    pub(super) fn answering_boot_id(&self, name: &NodeName) -> Option<BootId> {
+        let boot_id = self.hosts.get(name)?.boot_id(name);
+        Some(if self.around.impostors.contains(name) { BootId::new(format!("not-{boot_id}")) } else { boot_id })
     }
 
     pub(super) fn machine_id(&self, name: &NodeName) -> MachineId {

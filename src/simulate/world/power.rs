@@ -93,10 +93,14 @@ impl World {
         }
     }
 
-    /// Mains come back: hosts that are off boot, as firmware set to "restore on AC" does.
+    /// Mains come back: hosts that are off boot, as firmware set to "restore on AC" does. Behind a UPS that counts down to
+    /// the end of its output nobody has seen its power end yet: who is off there boots when it gives its load back.
     pub fn mains_back(&mut self, ups: &UpsName) {
         if let Some(battery) = self.upses.get_mut(ups) {
             battery.mains = true;
+            if battery.cut.as_ref().is_some_and(|cut| cut.due().is_some()) {
+                return;
+            }
         }
         for host in self.hosts.values_mut().filter(|host| host.feeds.contains(ups)) {
             let pace = host.pace.unwrap_or(self.pace);

@@ -53,8 +53,8 @@ impl World {
         let pods = if host.is_killed { 0 } else { pods };
         Reading::known(
             HostReading {
-                machine_id: self.machine_id(name),
-                boot_id: host.boot_id(name),
+                machine_id: self.answering_machine_id(name),
+                boot_id: self.answering_boot_id(name).unwrap_or_else(|| host.boot_id(name)),
                 k3s,
                 k3s_agent,
                 containers: host.system_containers.saturating_add(pods),
