@@ -235,7 +235,9 @@ fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happ
         11 => (Event::ApiGone, Some(Event::ApiBack)),
         12 => {
             let reordered = chance(rng, 50);
-            (Event::ReadingsLate { seconds: rng.u64(1..90), reordered }, Some(late(0)))
+            // A few seconds are what every look takes, only without any luck.
+            let longest = if chance(rng, 50) { 6 } else { 90 };
+            (Event::ReadingsLate { seconds: rng.u64(1..longest), reordered }, Some(late(0)))
         }
         13 => (Event::DiskFull, Some(Event::DiskWorks)),
         14 => (spoiled(rng), None),

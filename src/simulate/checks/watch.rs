@@ -73,7 +73,7 @@ pub struct Watch {
     oracle: Oracle,
     spec: Spec,
     foreign: BTreeSet<NodeName>,
-    /// Since when each UPS has been without mains.
+    /// Since when each UPS has been without mains, and has said so.
     lost: BTreeMap<UpsName, Duration>,
     /// Since when each UPS has said nothing that could mean an outage.
     calm: BTreeMap<UpsName, Duration>,
@@ -84,6 +84,8 @@ pub struct Watch {
     converged_run: Option<String>,
     /// Since when something is not as desired although that is said.
     odd: Option<Duration>,
+    /// How late hecate sees things, and since when.
+    lag: (Duration, Duration),
     /// Steps that were broken off although the descent went on, with their run and when.
     broken_off: BTreeMap<String, (String, Duration)>,
 }
@@ -91,14 +93,11 @@ pub struct Watch {
 impl Watch {
     /// Begins to watch.
     pub fn new(simulation: &Simulation) -> Self {
-        let foreign = |(name, object): (&NodeName, &Object)| {
-            (object.is_cordoned && object.cordoned_by.is_none()).then(|| name.clone())
-        };
         Self {
             findings: Vec::new(),
             oracle: Oracle::default(),
             spec: simulation.declared.spec.clone(),
-            foreign: simulation.world.objects.iter().filter_map(foreign).collect(),
+            foreign: foreign(simulation).collect(),
             lost: BTreeMap::new(),
             calm: simulation.world.upses.keys().map(|name| (name.clone(), simulation.world.time)).collect(),
             peers: BTreeMap::new(),
@@ -106,6 +105,7 @@ impl Watch {
             disturbed: Duration::ZERO,
             converged_run: None,
             odd: None,
+            lag: (Duration::ZERO, Duration::ZERO),
             broken_off: BTreeMap::new(),
         }
     }
@@ -119,11 +119,6 @@ impl Watch {
     pub fn note(&mut self, event: &Event, simulation: &Simulation) {
         if let Event::Wish { .. } = event {
             self.spec = simulation.declared.spec.clone();
-        }
-        if let Event::Cordoned { node } = event
-            && simulation.world.objects.get(node).is_some_and(|object| object.cordoned_by.is_none())
-        {
-            self.foreign.insert(node.clone());
         }
         if let Event::PeerSays { peer, intent } = event {
             match intent {
@@ -142,18 +137,25 @@ impl Watch {
     pub fn look(&mut self, simulation: &Simulation) {
         let world = &simulation.world;
         for (name, battery) in &world.upses {
-            if battery.mains {
+            // A UPS that says nothing of the mains leaves everybody with what it said last, if anybody heard that.
+            let said = UpsStatus::parse(&battery.words());
+            if battery.mains || battery.lie.status.is_some() {
                 self.lost.remove(name);
-            } else {
+            } else if battery.answers {
                 self.lost.entry(name.clone()).or_insert(world.time);
             }
-            // A UPS that says nothing of the mains leaves everybody with what it said last.
-            let said = UpsStatus::parse(&battery.words());
-            if battery.answers && is_alarming(&said) {
+            let is_unheard = !simulation.has_passed
+                || !battery.answers
+                    && self.calm.get(name).is_some_and(|since| world.time.saturating_sub(*since) < NOTICED);
+            if is_unheard || battery.answers && is_alarming(&said) {
                 self.calm.remove(name);
             } else if battery.answers && said.has(UpsWord::Ol) {
                 self.calm.entry(name.clone()).or_insert(world.time);
             }
+        }
+        let late = if simulation.lag.is_reordered { Duration::MAX } else { simulation.lag.late };
+        if self.lag.0 != late {
+            self.lag = (late, world.time);
         }
         if is_disturbed(simulation) {
             self.disturbed = world.time;
@@ -186,7 +188,7 @@ impl Watch {
 
     fn harm(&mut self, simulation: &Simulation) {
         let harm = &simulation.world.acts.harm;
-        for one in harm.iter().skip(self.harm_told) {
+        for one in harm.iter().skip(self.harm_told).filter(|one| could_be_known(simulation, one)) {
             let (rule, text) = match one {
                 Harm::Undrained(node) => (UNDRAINED, format!("{node} was powered off with its workload")),
                 Harm::LaterBoot(node) => (TWO_ACTORS, format!("{node} was powered off after it had come back")),
@@ -206,6 +208,7 @@ impl Watch {
         if let Some(node) = self.foreign.iter().find(|node| !is_kept(node)).cloned() {
             self.broken(FOREIGN, format!("{node} was cordoned by somebody else"));
         }
+        self.foreign.extend(foreign(simulation));
     }
 
     /// A drain or snapshot that is no longer waited for is not wanted again a moment later by the same run: it would wait
@@ -214,9 +217,11 @@ impl Watch {
         let now = simulation.world.time;
         let run = decision.status.episode.as_ref().map(|it| it.run.to_string()).unwrap_or_default();
         let is_turned = decision.episode_began || decision.effective.hold_descent().is_some();
-        let goes_on = !is_turned && simulation.declared.holds.is_empty() && !simulation.lag.is_reordered;
+        let is_steady = !simulation.lag.is_reordered && now.saturating_sub(self.lag.1) >= NOTICED;
+        let goes_on = !is_turned && is_steady && simulation.declared.holds.is_empty();
         for step in decision.plan.cancel.iter().filter_map(|target| simulation.memory.in_flight.get(target)) {
-            if goes_on {
+            let takes_long = matches!(step.step, Step::Drain { .. } | Step::SaveEtcdSnapshot { .. });
+            if goes_on && takes_long {
                 self.broken_off.insert(step.step.key(), (run.clone(), now));
             }
         }
@@ -306,7 +311,9 @@ impl Watch {
         let is_low = |ups: &&UpsName| {
             world.upses.get(*ups).is_some_and(|it| it.is_honest() && it.mains && it.holds / it.capacity * 100.0 < least)
         };
-        let low = feeds.iter().find(is_low).filter(|ups| !is_allowed && !self.is_ignored(simulation, ups)).cloned();
+        let is_seen = simulation.lag.late < config.ups_policy.max_age;
+        let low = feeds.iter().filter(|_| is_seen && !is_allowed).find(is_low);
+        let low = low.filter(|ups| !self.is_ignored(simulation, ups)).cloned();
         if let Some(ups) = lost {
             self.broken(ON_BATTERY, format!("a start of {node} while {ups} is on battery"));
         }
@@ -354,8 +361,9 @@ impl Watch {
             unknown.push("the API");
         }
         let is_allowed = self.spec.options.allow_on_battery || config.coordination.allow_startup_on_battery;
-        let is_silent = !snapshot.upses.is_empty()
-            && snapshot.upses.values().all(|it| it.fresh(&now, config.ups_policy.max_age).is_none());
+        let mut heeded = snapshot.upses.iter().filter(|(ups, _)| !self.is_ignored(simulation, ups)).peekable();
+        let is_silent = heeded.peek().is_some()
+            && heeded.all(|(_, reading)| reading.fresh(&now, config.ups_policy.max_age).is_none());
         let grace = config.startup.ups_unknown_grace.unwrap_or(Duration::MAX);
         if is_silent && !is_allowed && now.since(simulation.memory.began) < grace {
             unknown.push("every UPS");
@@ -417,7 +425,10 @@ impl Watch {
         });
         let left = left.count();
         let is_named = effective.nodes().contains(node);
-        if !is_named || is_server(node) && left * 2 <= servers {
+        // What does not run takes no vote away; and quorum that is lost already is lost for whoever's battery ends.
+        let runs = |name: &NodeName| world.hosts.get(name).is_some_and(|it| it.is_on && it.unit == UnitState::Running);
+        let takes_vote = is_server(node) && runs(node) && world.has_quorum();
+        if !is_named || takes_vote && left * 2 <= servers {
             self.broken(QUORUM, format!("{step} with {left} of {servers} servers left"));
         }
     }
@@ -466,6 +477,27 @@ impl Watch {
             self.broken(REPEATED, format!("{step} although that is seen already"));
         }
     }
+}
+
+/// Whether anybody could have known that a step would do harm.
+fn could_be_known(simulation: &Simulation, harm: &Harm) -> bool {
+    let world = &simulation.world;
+    let answers = |node: &NodeName| world.hosts.get(node).is_some_and(|host| host.is_reachable && !host.is_confused);
+    match harm {
+        // Who a node is was learned before, or enrolled; without that, another host's SSH key is all that tells it apart.
+        Harm::Impostor(node) => simulation.ledger.machine_ids.contains_key(node),
+        // A host that was told to power off, and is silent, is off for all that anybody can see.
+        Harm::CutWhileOn(node) => answers(node) || !simulation.ledger.powered_off.contains_key(node),
+        Harm::Undrained(_) | Harm::LaterBoot(_) | Harm::SecondSnapshot(_) => true,
+    }
+}
+
+/// The nodes that are cordoned, and not by hecate. Who cordons a node that hecate has cordoned already changes nothing.
+fn foreign(simulation: &Simulation) -> impl Iterator<Item = NodeName> {
+    let is_foreign = |(name, object): (&NodeName, &Object)| {
+        (object.is_cordoned && object.cordoned_by.is_none()).then(|| name.clone())
+    };
+    simulation.world.objects.iter().filter_map(is_foreign)
 }
 
 /// Whether a status may mean an outage, a discharge or a forced shutdown.

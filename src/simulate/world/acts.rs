@@ -81,8 +81,12 @@ impl World {
         let refused = self.refusal(&step);
         let is_void = refused.is_some() || matches!(fault, Some(StepFault::Lost | StepFault::Hung | StepFault::Failed));
         let mut takes = Some(MOMENT);
-        if !is_void && self.can_be_reached(&step) {
-            self.acts.harm.extend(self.impostor(&step));
+        let impostor = self.impostor(&step);
+        if is_void || !self.can_be_reached(&step) {
+            // Nobody hears of it.
+        } else if impostor.is_some() {
+            self.acts.harm.extend(impostor);
+        } else {
             takes = self.carry_out(&step);
             if fault == Some(StepFault::Doubled) {
                 takes = self.carry_out(&step);
@@ -178,7 +182,13 @@ impl World {
             }
             Step::SaveEtcdSnapshot { node, run } => {
                 let prefix = format!("hecate-{run}");
-                let made = self.etcd_snapshots.values().flatten().any(|name| name.starts_with(&prefix));
+                // What is on a host that nobody can look at may as well not be there.
+                let shows = |node: &NodeName| {
+                    let answers = |host: &Host| host.is_on && host.is_reachable && !host.is_confused;
+                    self.hosts.get(node).is_some_and(answers) && !self.around.impostors.contains(node)
+                };
+                let seen = self.etcd_snapshots.iter().filter(|(node, _)| shows(node));
+                let made = seen.flat_map(|(_, names)| names).any(|name| name.starts_with(&prefix));
                 if made {
                     self.acts.harm.push(Harm::SecondSnapshot(node.clone()));
                 }
