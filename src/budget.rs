@@ -387,6 +387,7 @@ mod tests {
                 boot_id: None,
                 path: Path::Emergency,
                 run: None,
+                woken: None,
                 by_override: true,
             };
             ledger.powered_off.insert(node.clone(), told);

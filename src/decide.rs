@@ -316,6 +316,7 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
                     boot_id: boot_id.clone(),
                     path: *path,
                     run: Some(episode.run.clone()),
+                    woken: None,
                     by_override: scene.effective.is_override(),
                 };
                 // A second try of the same descent dates nothing anew.
@@ -339,14 +340,17 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
                     ledger.load_cuts.insert(ups.clone(), mark);
                 }
             }
+            Step::Wake { node } => {
+                let told = ledger.powered_off.get_mut(node);
+                told.into_iter().for_each(|told| told.woken = Some(scene.now.stamp()));
+            }
             Step::StartUnit { .. }
             | Step::StopUnit { .. }
             | Step::KillContainers { .. }
             | Step::Cordon { .. }
             | Step::Uncordon { .. }
             | Step::Drain { .. }
-            | Step::SaveEtcdSnapshot { .. }
-            | Step::Wake { .. } => {}
+            | Step::SaveEtcdSnapshot { .. } => {}
         }
     }
     if episode.converged.is_some() && !episode.key.is_override {

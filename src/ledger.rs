@@ -179,6 +179,9 @@ pub struct PoweredOff {
     /// For which episode; in another one it is told only when the order of that one says so.
     #[serde(default)]
     pub run: Option<RunId>,
+    /// When it was last woken since: for a while nobody knows whether it is off.
+    #[serde(default)]
+    pub woken: Option<Stamp>,
     /// Whether an override asked for it: only then its UPS may be cut to bring it back.
     #[serde(default)]
     pub by_override: bool,

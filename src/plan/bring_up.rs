@@ -244,7 +244,7 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node, ma
         draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, elapsed, Some(limit));
     } else if node.role == Role::Worker {
         draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
-    } else if state == HostState::Off {
+    } else if state == HostState::Off || scene.may_boot(name) {
         draft.blockers.push(Blocker::HostOff { node: name.clone() });
     } else {
         let since = scene.silent_for(name);

@@ -15,6 +15,7 @@ use crate::config::{CutLoad, Node};
 use crate::desired::Held;
 use crate::ledger::LoadCut;
 use crate::model::{NodeName, UpsName};
+use crate::snapshot::UpsWord;
 use crate::status::{HostState, UpsVerdict};
 
 /// How long telling a UPS may take; upsd answers when its driver has taken the command, drivers within a second or two.
@@ -163,6 +164,10 @@ fn one_at_the_end(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName, is_last: 
     if !may_be_told(scene, ups) {
         return progress(scene, ups) != Progress::Running;
     }
+    if !says_on_battery(scene, ups) {
+        refused(draft, ups, "it does not say any more that it is on battery".to_owned());
+        return true;
+    }
     if let Some(why) = never(scene, ups).or_else(|| gave_up(scene, &step)) {
         refused(draft, ups, why);
         return true;
@@ -194,6 +199,12 @@ fn one_at_the_end(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName, is_last: 
     }
     draft.later(step);
     false
+}
+
+/// Whether a UPS says now that it is on battery. One that has fallen silent may have its mains back, and hosts with them.
+fn says_on_battery(scene: &Scene<'_>, ups: &UpsName) -> bool {
+    let said = scene.snapshot.upses.get(ups).and_then(|it| it.fresh(scene.now, scene.config.ups_policy.max_age));
+    said.is_some_and(|reading| reading.status.has(UpsWord::Ob))
 }
 
 /// Why the command cannot be sent at all, in calm times too.

@@ -163,7 +163,7 @@ impl<'a> Scene<'a> {
             Some(FailureKind::WrongHostKey) => HostState::Wrong,
             Some(FailureKind::NotYet) => HostState::Unknown,
             _ if self.is_told_off(node) && self.silent_for(node) >= self.config.shutdown.off_confirm => {
-                if self.has_come_back(node) { HostState::Unreachable } else { HostState::Off }
+                if self.has_come_back(node) || self.may_boot(node) { HostState::Unreachable } else { HostState::Off }
             }
             _ => HostState::Unreachable,
         }
@@ -203,6 +203,15 @@ impl<'a> Scene<'a> {
         let is_alive = object.lease_changed.is_some_and(|changed| self.now.since(changed) <= LEASE_MAX_AGE);
         let is_other = told.boot_id.as_ref().zip(object.boot_id.as_ref()).is_some_and(|(told, seen)| told != seen);
         is_alive && is_other
+    }
+
+    /// Whether a host that was told to power off may be on its way up, and has not had its time to come yet: it was woken, or
+    /// this host was booted since, most likely by mains that came back for both.
+    pub fn may_boot(&self, node: &NodeName) -> bool {
+        let Some(told) = self.ledger.powered_off.get(node) else { return false };
+        let limit = self.config.startup.node_wait;
+        let was_woken = told.woken.as_ref().is_some_and(|woken| woken.age(self.now) < limit);
+        was_woken || told.told.boot_id != self.now.boot_id && self.now.since(self.memory.began) < limit
     }
 
     /// Whether a host is silent now.

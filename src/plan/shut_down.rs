@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::drain::{Drained, detach, drain, skips_drain};
-use self::etcd_snapshot::etcd_snapshot;
-use self::power_off::{kill_containers, power_off};
+use self::etcd_snapshot::{etcd_snapshot, let_run};
+use self::power_off::{kill_containers, power_off, until_off};
 use super::blocker::{Blocker, WaitReason, Warning};
 use super::identity::{role_mismatch, same_host_twice};
 use super::scene::{Draft, Scene};
@@ -63,6 +63,9 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
     let has_snapshot = etcd_snapshot(scene, draft, drained.is_all && is_detached);
     let workers = stop_workers(scene, draft, &drained, is_detached);
     let servers = stop_servers(scene, draft, drained.is_all && is_detached && has_snapshot && workers.is_done);
+    if !draft.phases.contains(&Phase::StopServers) && !scene.effective.is_partial() {
+        let_run(scene, draft);
+    }
     let given_up: BTreeSet<NodeName> = workers.given_up.union(&servers.given_up).cloned().collect();
     kill_containers(scene, draft, drained.is_all);
     if scene.effective.state() == ClusterState::Poweroff || scene.effective.is_partial() {
@@ -238,9 +241,8 @@ fn away(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName) -> Progress {
         draft.warnings.push(Warning::NodeAbsent { node: name.clone(), evidence });
         return Progress::GivenUp;
     }
-    if scene.is_told_off(name) {
-        let elapsed = scene.silent_for(name);
-        let limit = scene.config.shutdown.off_confirm;
+    if let Some(told) = scene.ledger.powered_off.get(name) {
+        let (elapsed, limit) = until_off(scene, told);
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
         return Progress::Done;
     }

@@ -65,7 +65,10 @@ pub(crate) fn age_ledger(ledger: &mut Ledger) {
         episode.trigger.clear();
     }
     ledger.on_battery_since.values_mut().for_each(|since| older_stamp(since, OLD));
-    ledger.powered_off.values_mut().for_each(|off| older_stamp(&mut off.told, 3));
+    for off in ledger.powered_off.values_mut() {
+        older_stamp(&mut off.told, 3);
+        off.woken.iter_mut().for_each(|woken| older_stamp(woken, 4));
+    }
     ledger.own_power_off.iter_mut().for_each(|own| older_stamp(&mut own.told, 1));
     for word in ledger.peers.values_mut() {
         older_stamp(&mut word.first_seen, GUARD + 1);
@@ -160,7 +163,12 @@ pub(crate) fn boot_own(ledger: &mut Ledger) {
         episode.converged.iter_mut().for_each(&mut forget);
     }
     ledger.on_battery_since.values_mut().for_each(&mut forget);
-    ledger.powered_off.values_mut().for_each(|off| forget(&mut off.told));
+    ledger
+        .powered_off
+        .values_mut()
+        .flat_map(|off| [Some(&mut off.told), off.woken.as_mut()])
+        .flatten()
+        .for_each(&mut forget);
     ledger.own_power_off.iter_mut().for_each(|own| forget(&mut own.told));
     ledger.fulfilled_in.iter_mut().for_each(|boot_id| *boot_id = BootId::from(EARLIER_BOOT));
     ledger.peers.values_mut().for_each(|word| forget(&mut word.first_seen));

@@ -668,6 +668,40 @@ fn a_snapshot_on_a_host_that_is_out_of_reach_by_now_is_not_taken_again() {
 }
 
 #[test]
+fn the_node_on_which_hecate_runs_is_stopped_like_any_other_and_goes_off_with_it() {
+    for state in [None, Some(ClusterState::Poweroff)] {
+        let mut simulation = converged(|config| config.own_host.node = Some(node("worker-1")));
+        match state {
+            Some(state) => wish(&mut simulation, state),
+            None => cut_mains(&mut simulation),
+        }
+        let others_are_off =
+            |it: &Simulation| it.world.hosts.iter().all(|(name, host)| host.is_on == (name.as_str() == "worker-1"));
+        while simulation.world.own_is_on {
+            simulation.tick();
+            assert_eq!(check(&simulation), vec![], "{}", told(&simulation));
+            if count(&simulation, "power off this host") == 1 {
+                assert!(others_are_off(&simulation), "{}", told(&simulation));
+            }
+        }
+        assert_eq!(count(&simulation, "power off worker-1"), 0, "{}", told(&simulation));
+        assert_eq!(simulation.world.hosts[&node("worker-1")].unit, UnitState::Stopped, "{}", told(&simulation));
+    }
+}
+
+#[test]
+fn an_api_that_goes_away_once_all_is_drained_breaks_nothing_off() {
+    let mut simulation = converged(|_| {});
+    simulation.world.pace.unit_stop = Duration::from_secs(20);
+    wish(&mut simulation, ClusterState::DrainedOff);
+    let saves = |it: &Simulation| count(it, "save etcd snapshot") > 0;
+    assert!(simulation.run_until(10 * MINUTE, saves), "{}", told(&simulation));
+    simulation.world.is_api_gone = true;
+    converges(&mut simulation, 15 * MINUTE);
+    assert_eq!(count(&simulation, "save etcd snapshot"), 1, "{}", told(&simulation));
+}
+
+#[test]
 fn a_descent_that_began_without_a_drain_is_not_turned_back_by_an_api_that_returns() {
     let mut simulation = converged(|config| {
         config.shutdown.emergency_skip_drain = false;
@@ -696,6 +730,7 @@ fn marked_but_never_told(simulation: &mut Simulation) -> NodeName {
         boot_id: None,
         path: Path::Emergency,
         run: Some(RunId::new("earlier")),
+        woken: None,
         by_override: true,
     };
     simulation.tick();

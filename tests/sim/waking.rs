@@ -11,7 +11,7 @@ use hecate::simulate::Simulation;
 use hecate::simulate::blueprint;
 use hecate::simulate::checks::check;
 use hecate::simulate::story::StoryKind;
-use hecate::simulate::world::World;
+use hecate::simulate::world::{Pace, World};
 use hecate::snapshot::UnitState;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -175,6 +175,36 @@ fn a_host_that_may_still_be_shutting_down_is_not_woken() {
     mains_back_too_early(&mut simulation);
     fill_batteries(&mut simulation);
     plays(&mut simulation, 30 * MINUTE, is_running);
+}
+
+#[test]
+fn a_host_that_was_woken_is_off_no_longer_and_a_poweroff_waits_for_it() {
+    let mut simulation = dark_with_mains(with_wake);
+    simulation.config.own_host.power_off = true;
+    simulation.world.pace.host_boot = MINUTE;
+    fill_batteries(&mut simulation);
+    plays(&mut simulation, 30 * MINUTE, |it| count(it, "wake cp-1") > 0);
+    wish(&mut simulation, ClusterState::Poweroff);
+    plays(&mut simulation, 30 * MINUTE, |it| !it.world.own_is_on);
+    assert!(simulation.world.is_dark(), "{}", told(&simulation));
+    simulation.world.advance(2 * MINUTE);
+    assert!(simulation.world.is_dark(), "nobody boots behind its back:\n{}", told(&simulation));
+}
+
+#[test]
+fn hosts_that_boot_later_than_this_one_are_waited_for_in_a_second_outage() {
+    let mut simulation = converged(|_| {});
+    let slow = Pace { host_boot: 2 * MINUTE, ..simulation.world.pace };
+    simulation.world.hosts.values_mut().for_each(|host| host.pace = Some(slow));
+    cut_mains(&mut simulation);
+    plays(&mut simulation, 30 * MINUTE, |it| !it.world.own_is_on);
+    simulation.world.mains_back(&pyrphoros());
+    plays(&mut simulation, 2 * MINUTE, |it| it.world.own_is_on);
+    cut_mains(&mut simulation);
+    plays(&mut simulation, 10 * MINUTE, |it| !it.world.own_is_on);
+    assert!(simulation.world.is_dark(), "{}", told(&simulation));
+    simulation.world.advance(3 * MINUTE);
+    assert!(simulation.world.is_dark(), "nobody boots behind its back:\n{}", told(&simulation));
 }
 
 #[test]
@@ -359,6 +389,22 @@ fn a_host_that_was_never_told_off_keeps_the_load_on_and_this_host_goes_all_the_s
     assert_eq!(times_cut(&simulation), 0, "{}", told(&simulation));
     let warned = warnings(&simulation);
     assert!(warned.iter().any(|one| matches!(one, Warning::LoadNotCut { .. })), "{warned:?}");
+}
+
+#[test]
+fn a_ups_that_has_fallen_silent_on_battery_is_not_told_to_cut() {
+    let mut simulation = dark_with_mains(with_cut);
+    cut_mains(&mut simulation);
+    simulation.run_until(Duration::from_secs(6), |_| false);
+    simulation.world.upses.values_mut().for_each(|battery| battery.answers = false);
+    let is_said = |it: &Simulation| {
+        warnings(it)
+            .iter()
+            .any(|one| matches!(one, Warning::LoadNotCut { evidence, .. } if evidence.contains("any more")))
+    };
+    plays(&mut simulation, 10 * MINUTE, is_said);
+    simulation.run_until(5 * MINUTE, |_| false);
+    assert_eq!(times_cut(&simulation), 0, "{}", told(&simulation));
 }
 
 #[test]

@@ -27,7 +27,9 @@ pub(super) fn is_wanted(scene: &Scene<'_>, name: &NodeName) -> bool {
     let is_missed = !scene.config.is_ignored(name) || scene.ledger.was_up.contains(name);
     let is_dark = match scene.host_state(name) {
         HostState::Off => true,
-        HostState::Unreachable => !scene.is_told_off(name) && scene.silent_for(name) >= SILENCE,
+        HostState::Unreachable => {
+            (!scene.is_told_off(name) || scene.may_boot(name)) && scene.silent_for(name) >= SILENCE
+        }
         HostState::Up | HostState::Wrong | HostState::Unknown | HostState::NotManaged => false,
     };
     scene.episode.converged.is_none()

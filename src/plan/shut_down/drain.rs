@@ -40,9 +40,13 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
         skipped(draft, "cordon and drain", because);
         return Drained::all(scene, true);
     }
-    if was_shed_unbegun(scene) {
+    if was_shed_unseen(scene) {
         skipped(draft, "cordon and drain", "the API did not answer in time");
         return Drained::all(scene, true);
+    }
+    if scene.objects().is_none() && scene.episode.phases.contains_key(&Phase::EtcdSnapshot) {
+        // Everybody was seen drained and nothing is moved to a node that is cordoned: what comes next goes on.
+        return Drained::all(scene, false);
     }
     if scene.objects().is_none() {
         return drain_unseen(scene, draft);
@@ -85,11 +89,12 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     drained
 }
 
-/// Whether an override's descent went on without any drain: that is not taken back, or what came next would be broken off.
-/// A load that falls makes the battery promise more, and an API may come back.
-fn was_shed_unbegun(scene: &Scene<'_>) -> bool {
+/// Whether an override's descent went on because nobody could see the pods: that is not taken back, or what came next would
+/// be broken off. A load that falls makes the battery promise more, and an API may come back.
+fn was_shed_unseen(scene: &Scene<'_>) -> bool {
     let has = |phase| scene.episode.phases.contains_key(&phase);
-    scene.effective.is_override() && has(Phase::DrainShed) && has(Phase::Detach) && !has(Phase::Drain)
+    let was_shed = scene.effective.is_override() && has(Phase::DrainShed) && has(Phase::Detach);
+    was_shed && (scene.objects().is_none() || !has(Phase::Drain))
 }
 
 /// Whether the API was looked at since the last step on a node ended, and no cordon is being taken back.

@@ -33,11 +33,7 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     draft.has_etcd_snapshot = exists.flatten().any(|name| name.starts_with(&prefix));
     if draft.has_etcd_snapshot || scene.episode.has_etcd_snapshot {
         // Its file is there a moment before the command ends: that is let come to its end.
-        let saving = |one: &&InFlight| matches!(one.step, Step::SaveEtcdSnapshot { .. });
-        if let Some(one) = scene.memory.in_flight.values().find(saving) {
-            let left = one.deadline.saturating_sub(scene.now.boottime);
-            draft.keep(one.step.clone(), left, SAVED);
-        }
+        let_run(scene, draft);
         return true;
     }
     let is_unlisted = |name: &&&NodeName| {
@@ -102,6 +98,15 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         draft.keep(step, configured, SAVED);
     }
     false
+}
+
+/// While no server stops yet a snapshot that runs costs nobody anything, although the battery no longer waits for it.
+pub(super) fn let_run(scene: &Scene<'_>, draft: &mut Draft) {
+    let saving = |one: &&InFlight| matches!(one.step, Step::SaveEtcdSnapshot { .. });
+    if let Some(one) = scene.memory.in_flight.values().find(saving) {
+        let left = one.deadline.saturating_sub(scene.now.boottime);
+        draft.keep(one.step.clone(), left, SAVED);
+    }
 }
 
 pub(super) fn needs_snapshot(scene: &Scene<'_>, draft: &mut Draft) -> bool {

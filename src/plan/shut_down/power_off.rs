@@ -81,6 +81,17 @@ pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSe
     }
 }
 
+/// For how long a host that was told to power off has been waited for, and how long it takes to be sure that it is off: one
+/// that was woken since, or since when this host was booted, may be on its way up.
+pub(super) fn until_off(scene: &Scene<'_>, told: &PoweredOff) -> (Duration, Duration) {
+    let since_start = scene.now.since(scene.memory.began);
+    match &told.woken {
+        Some(woken) => (woken.age(scene.now), scene.config.startup.node_wait),
+        None if told.told.boot_id != scene.now.boot_id => (since_start, scene.config.startup.node_wait),
+        None => (told.told.age(scene.now), scene.config.shutdown.off_confirm),
+    }
+}
+
 /// Powers one host off; says whether it was told, and whether it counts as off.
 pub(super) fn power_off_node(
     scene: &Scene<'_>,
@@ -103,8 +114,7 @@ pub(super) fn power_off_node(
     // Told by an earlier descent, and up all the same: it goes by the order of this one.
     let is_of_this_run = |told: &&PoweredOff| state != HostState::Up || told.run.as_ref() == Some(&scene.episode.run);
     if let Some(told) = scene.ledger.powered_off.get(name).filter(is_of_this_run) {
-        let elapsed = told.told.age(scene.now);
-        let limit = scene.config.shutdown.off_confirm;
+        let (elapsed, limit) = until_off(scene, told);
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
         if state == HostState::Up && scene.host_settled(name) {
             // The same boot still answers: hecate ended between its mark and the act, or the command failed.
@@ -112,7 +122,8 @@ pub(super) fn power_off_node(
             let is_late = elapsed >= scene.limit(limit) && scene.is_emergency();
             return (is_late, is_late);
         }
-        return (true, scene.is_silent(name) && scene.is_emergency());
+        let has_booted_by_now = !scene.may_boot(name) || elapsed >= scene.limit(limit);
+        return (true, scene.is_silent(name) && scene.is_emergency() && has_booted_by_now);
     }
     if state != HostState::Up {
         let is_passed = is_given_up || scene.config.is_ignored(name);
