@@ -33,9 +33,10 @@ impl Lag {
         !self.late.is_zero()
     }
 
-    /// hecate opens its eyes: it has seen nothing yet.
+    /// hecate opens its eyes: it has seen nothing yet, and no look of its own began before.
     pub(super) fn open(&mut self, time: Duration) {
         self.opened = time;
+        self.seen.clear();
     }
 
     /// What hecate sees, when the world shows this.
