@@ -120,6 +120,10 @@ pub(crate) fn host_that_came_back_is_not_powered_off_again(site: &Site) -> Resul
         Ok(if are_off { Look::Seen(told) } else { Look::NotYet(format!("{told:?}: {states:?}")) })
     })?;
     site.restore_mains()?;
+    // The driver reads its UPS once a second: until then upsd says what was.
+    until_true("upsd to say that mains are back", seconds(10), || {
+        Ok(site.lab(&["ups", "get", "pyrphoros", "ups.status"])?.starts_with("OL"))
+    })?;
     site.power_on(&told)?;
     let told_before = counted(site, &mark)?;
     site.start_with_failpoint(None)?;

@@ -426,8 +426,10 @@ impl Watch {
         let left = left.count();
         let is_named = effective.nodes().contains(node);
         // What does not run takes no vote away; and quorum that is lost already is lost for whoever's battery ends.
-        let runs = |name: &NodeName| world.hosts.get(name).is_some_and(|it| it.is_on && it.unit == UnitState::Running);
-        let takes_vote = is_server(node) && runs(node) && world.has_quorum();
+        let votes = |host: &Host| host.is_on && matches!(host.unit, UnitState::Running | UnitState::Stopping);
+        let voters = world.hosts.iter().filter(|(name, host)| is_server(name) && votes(host));
+        let had_quorum = voters.count() * 2 > servers;
+        let takes_vote = had_quorum && is_server(node) && world.hosts.get(node).is_some_and(votes);
         if !is_named || takes_vote && left * 2 <= servers {
             self.broken(QUORUM, format!("{step} with {left} of {servers} servers left"));
         }
