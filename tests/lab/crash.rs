@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use crate::counts::{self, Mark};
 use crate::repair::owed_pods;
 use crate::site::{NODES, Site, each};
-use crate::wait::{Look, seconds, until};
+use crate::wait::{Look, seconds, until, until_true};
 
 /// Steps from served to dark, in the order in which they come; the power-offs are `own_host.rs`' matter.
 const DOWN: [&str; 5] = ["cordon", "drain", "save-etcd-snapshot", "stop-unit", "kill-containers"];
