@@ -72,11 +72,7 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
     if is_cordoned {
         draft.phases.insert(Phase::Drain);
     }
-    let mut emptied = BTreeSet::new();
     for (name, _) in scene.nodes() {
-        if scene.host_state(name) != HostState::Off && scene.owed_pods(name).is_some_and(|owed| owed.is_empty()) {
-            emptied.insert(name.clone());
-        }
         if drain_node(scene, draft, name, is_cordoned, elapsed) {
             drained.nodes.insert(name.clone());
         } else {
@@ -84,7 +80,10 @@ pub(super) fn drain(scene: &Scene<'_>, draft: &mut Draft) -> Drained {
         }
     }
     if drained.is_all {
-        draft.drained = emptied;
+        let is_empty = |name: &&NodeName| {
+            scene.host_state(name) != HostState::Off && scene.owed_pods(name).is_some_and(|owed| owed.is_empty())
+        };
+        draft.drained = scene.nodes().map(|(name, _)| name).filter(is_empty).cloned().collect();
     }
     drained
 }
