@@ -76,7 +76,10 @@ fn nothing_is_started_by_a_ledger_that_cannot_be_read() {
 #[test]
 fn what_a_host_said_too_long_ago_stops_nothing_and_starts_nothing() {
     // A UPS that is as late as the hosts holds nobody for long.
-    let mut simulation = converged(|config| config.startup.ups_unknown_grace = Some(Duration::from_secs(10)));
+    let mut simulation = converged(|config| {
+        config.startup.ups_unknown_grace = Some(Duration::from_secs(10));
+        config.reconcile.host_max_age = MINUTE;
+    });
     is_drained_off(&mut simulation);
     // Answers are late by more than `reconcile.host_max_age_seconds`.
     simulation.lag.late = Duration::from_secs(115);
