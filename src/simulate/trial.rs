@@ -108,8 +108,8 @@ pub fn trial(script: &Script) -> Result<Trial, ScriptError> {
 }
 
 /// Plays a script once more without the moments at which hecate was killed and started again at once: all must be as well
-/// in the end. What hosts went through on the way is not compared, that is what the other rules are for: what happens outside comes at its own time, and
-/// finds a hecate that was killed a few seconds less far.
+/// in the end. What hosts went through on the way is not compared, that is what the other rules are for: what happens outside
+/// comes at its own time, and finds a hecate that was killed a few seconds less far.
 ///
 /// # Errors
 /// Fails where the cluster's configuration has mistakes.

@@ -484,7 +484,7 @@ impl Watch {
 /// Whether anybody could have known that a step would do harm.
 fn could_be_known(simulation: &Simulation, harm: &Harm) -> bool {
     let world = &simulation.world;
-    let answers = |node: &NodeName| world.hosts.get(node).is_some_and(|host| host.is_reachable && !host.is_confused);
+    let answers = |node: &NodeName| world.hosts.get(node).is_some_and(Host::answers);
     match harm {
         // Who a node is was learned before, or enrolled; without that, another host's SSH key is all that tells it apart.
         Harm::Impostor(node) => simulation.ledger.machine_ids.contains_key(node),
@@ -519,6 +519,6 @@ fn is_disturbed(simulation: &Simulation) -> bool {
         || world.is_api_gone
         || !world.around.impostors.is_empty()
         || !world.acts.faults.is_empty()
-        || world.hosts.values().any(|host| !host.is_reachable || host.is_confused || host.slowness > 1)
+        || world.hosts.values().any(|host| !host.answers() || host.slowness > 1)
         || world.upses.values().any(|battery| !battery.is_honest())
 }

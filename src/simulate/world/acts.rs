@@ -184,8 +184,8 @@ impl World {
                 let prefix = format!("hecate-{run}");
                 // What is on a host that nobody can look at may as well not be there.
                 let shows = |node: &NodeName| {
-                    let answers = |host: &Host| host.is_on && host.is_reachable && !host.is_confused;
-                    self.hosts.get(node).is_some_and(answers) && !self.around.impostors.contains(node)
+                    self.hosts.get(node).is_some_and(|host| host.is_on && host.answers())
+                        && !self.around.impostors.contains(node)
                 };
                 let seen = self.etcd_snapshots.iter().filter(|(node, _)| shows(node));
                 let made = seen.flat_map(|(_, names)| names).any(|name| name.starts_with(&prefix));
@@ -290,11 +290,11 @@ impl World {
             Some(StepFault::Lost) => return (elapsed >= MOMENT).then_some(Outcome::Tried),
             Some(StepFault::Doubled) | None => {}
         }
-        let waits_for_api = matches!(doing.step, Step::Drain { .. }) && !is_late;
-        if !self.can_be_reached(&doing.step) && waits_for_api {
-            return None;
-        }
         if !self.can_be_reached(&doing.step) {
+            // A drain waits for the API by itself.
+            if matches!(doing.step, Step::Drain { .. }) && !is_late {
+                return None;
+            }
             let why = format!("{} does not answer", doing.step.target());
             return (elapsed >= CONNECT).then_some(Outcome::Failed { why });
         }
@@ -358,6 +358,11 @@ impl World {
 }
 
 impl Host {
+    /// Whether it can be asked, where it is on.
+    pub(in crate::simulate) fn answers(&self) -> bool {
+        self.is_reachable && !self.is_confused
+    }
+
     /// The id of its present boot.
     pub(super) fn boot_id(&self, name: &NodeName) -> BootId {
         BootId::new(format!("{name}-{}", self.boot))
