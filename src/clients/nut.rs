@@ -3,9 +3,12 @@
 //!
 //! One kept connection. Every call has a deadline, every line and list a limit; a timeout or an answer that breaks the
 //! protocol drops the connection, because nobody can say any more which answer belongs to which question.
+//! Small servers are met half-way: see `words.rs`.
 //! A password is never logged, printed or put into an error.
 
 mod code;
+mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,12 +16,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::code::ErrCode;
+use self::wire::Wire;
+use self::words::{begins, quote};
 use crate::model::FailureKind;
 
 /// The longest line taken from upsd, in bytes. NUT's own buffers are 1024 bytes (`LARGEBUF`).
@@ -123,12 +126,6 @@ pub struct NutClient {
     wire: Option<Wire>,
 }
 
-#[derive(Debug)]
-struct Wire {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
-}
-
 impl NutClient {
     /// Resolves, connects and, with credentials, logs in to watch `ups` (upsd then counts hecate among its clients).
     ///
@@ -144,9 +141,7 @@ impl NutClient {
         if let Err(source) = stream.set_nodelay(true) {
             return Err(NutError::Connect { upsd: endpoint.to_string(), source });
         }
-        let (reader, writer) = stream.into_split();
-        let mut client =
-            Self { upsd: endpoint.to_string(), wire: Some(Wire { reader: BufReader::new(reader), writer }) };
+        let mut client = Self { upsd: endpoint.to_string(), wire: Some(Wire::new(stream)) };
         if let Some((credentials, ups)) = login {
             client.authenticate(credentials, deadline).await?;
             client.expect_ok("LOGIN", ups, deadline).await?;
@@ -209,9 +204,9 @@ impl NutClient {
             Ok(answer) => answer,
             Err(error) => return Err(doubtful(&upsd, error)),
         };
-        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["OK", "TRACKING", id] => self.follow(id, command, deadline).await,
-            ["OK", ..] => Ok(()),
+        match answer.as_slice() {
+            [_, _, id] if begins(&answer, &["OK", "TRACKING"]) => self.follow(id, command, deadline).await,
+            _ if begins(&answer, &["OK"]) => Ok(()),
             _ => Err(doubtful(&upsd, protocol(&upsd, "INSTCMD was not answered with OK".to_owned()))),
         }
     }
@@ -230,7 +225,7 @@ impl NutClient {
                 }
                 Err(error) => return Err(doubtful(&upsd, error)),
             };
-            match answer.as_str() {
+            match answer.to_ascii_uppercase().as_str() {
                 "SUCCESS" => return Ok(()),
                 "PENDING" => tokio::time::sleep(TRACKING_INTERVAL).await,
                 _ => return Err(doubtful(&upsd, protocol(&upsd, "GET TRACKING was not answered".to_owned()))),
@@ -254,16 +249,16 @@ impl NutClient {
 
     async fn expect_ok(&mut self, verb: &'static str, argument: &str, deadline: Instant) -> Result<(), NutError> {
         let question = format!("{verb} {}\n", quote(argument, verb)?);
-        self.call("log in", deadline, async |wire, upsd| {
-            wire.send(upsd, &question).await?;
-            let words = wire.read_words(upsd).await?;
-            match words.first().map(String::as_str) {
-                // `OK`, or with some versions `OK Goodbye` and the like.
-                Some("OK") => Ok(()),
-                Some(_) | None => Err(protocol(upsd, format!("{verb} was not answered with OK"))),
-            }
-        })
-        .await
+        let words = match self.ask_words("log in", &question, deadline).await {
+            Ok(words) => words,
+            Err(error) => return Err(error),
+        };
+        // `OK`, or with some versions `OK Goodbye` and the like.
+        if begins(&words, &["OK"]) {
+            return Ok(());
+        }
+        self.wire = None;
+        Err(protocol(&self.upsd, format!("{verb} was not answered with OK")))
     }
 
     /// Runs one question and answer; only an `ERR` answer leaves the connection usable.
@@ -288,90 +283,6 @@ impl NutClient {
     }
 }
 
-impl Wire {
-    async fn send(&mut self, upsd: &str, line: &str) -> Result<(), NutError> {
-        self.writer
-            .write_all(line.as_bytes())
-            .await
-            .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })
-    }
-
-    /// Reads one line and splits it; an `ERR` becomes an error.
-    async fn read_words(&mut self, upsd: &str) -> Result<Vec<String>, NutError> {
-        let mut line = Vec::new();
-        let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-        (&mut self.reader)
-            .take(limit)
-            .read_until(b'\n', &mut line)
-            .await
-            .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })?;
-        if line.last() != Some(&b'\n') {
-            if line.len() >= LINE_BYTES_MAX {
-                return Err(protocol(upsd, format!("a line is longer than {LINE_BYTES_MAX} bytes")));
-            }
-            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "upsd closed the connection");
-            return Err(NutError::Broken { upsd: upsd.to_owned(), source });
-        }
-        let text = String::from_utf8_lossy(&line);
-        let words = split(&text).ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))?;
-        if words.first().is_some_and(|word| word == "ERR") {
-            let code = words.get(1).map_or(ErrCode::Other(String::new()), |word| ErrCode::parse(word));
-            return Err(NutError::Refused { upsd: upsd.to_owned(), code });
-        }
-        Ok(words)
-    }
-
-    async fn read_variables(&mut self, upsd: &str, ups: &str) -> Result<BTreeMap<String, String>, NutError> {
-        let mut variables = BTreeMap::new();
-        self.begin_list(upsd, "VAR", ups).await?;
-        while let Some(words) = self.read_item(upsd, "VAR", ups).await? {
-            let [name, value] = words.as_slice() else {
-                return Err(protocol(upsd, "a line of the list is neither VAR nor END LIST".to_owned()));
-            };
-            variables.insert(name.clone(), value.clone());
-            if variables.len() > VARIABLES_MAX {
-                return Err(protocol(upsd, format!("the list has more than {VARIABLES_MAX} variables")));
-            }
-        }
-        Ok(variables)
-    }
-
-    async fn read_commands(&mut self, upsd: &str, ups: &str) -> Result<BTreeSet<String>, NutError> {
-        let mut commands = BTreeSet::new();
-        self.begin_list(upsd, "CMD", ups).await?;
-        while let Some(words) = self.read_item(upsd, "CMD", ups).await? {
-            let [name] = words.as_slice() else {
-                return Err(protocol(upsd, "a line of the list is neither CMD nor END LIST".to_owned()));
-            };
-            commands.insert(name.clone());
-            if commands.len() > COMMANDS_MAX {
-                return Err(protocol(upsd, format!("the list has more than {COMMANDS_MAX} commands")));
-            }
-        }
-        Ok(commands)
-    }
-
-    async fn begin_list(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<(), NutError> {
-        let begin = self.read_words(upsd).await?;
-        if begin == ["BEGIN", "LIST", kind, ups] {
-            return Ok(());
-        }
-        Err(protocol(upsd, format!("the list does not begin with BEGIN LIST {kind}")))
-    }
-
-    /// What follows `KIND UPS` on the next line of a list; None at its end.
-    async fn read_item(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<Option<Vec<String>>, NutError> {
-        let words = self.read_words(upsd).await?;
-        if words == ["END", "LIST", kind, ups] {
-            return Ok(None);
-        }
-        match words.as_slice() {
-            [item, of, rest @ ..] if item == kind && of == ups => Ok(Some(rest.to_vec())),
-            _ => Err(protocol(upsd, format!("a line of the list is neither {kind} nor END LIST"))),
-        }
-    }
-}
-
 /// What went wrong after a command was sent: whether the driver has it is not known, unless upsd refused it.
 fn doubtful(upsd: &str, error: NutError) -> NutError {
     if matches!(error, NutError::Refused { .. }) {
@@ -382,47 +293,6 @@ fn doubtful(upsd: &str, error: NutError) -> NutError {
 
 fn protocol(upsd: &str, problem: String) -> NutError {
     NutError::Protocol { upsd: upsd.to_owned(), problem }
-}
-
-/// Quotes one argument; `"` and `\` are escaped (NUT `docs/net-protocol.txt`). Control characters cannot be sent.
-fn quote(argument: &str, what: &'static str) -> Result<String, NutError> {
-    if argument.chars().any(char::is_control) {
-        return Err(NutError::Unsendable { what });
-    }
-    let mut quoted = String::with_capacity(argument.len() + 2);
-    quoted.push('"');
-    for character in argument.chars() {
-        if matches!(character, '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted.push('"');
-    Ok(quoted)
-}
-
-/// Splits a line into words; `"..."` groups, `\` escapes. None where a quoted word does not end.
-fn split(line: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut is_quoted = false;
-    let mut characters = line.trim_end_matches(['\r', '\n']).chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => word.get_or_insert_default().push(characters.next()?),
-            '"' => {
-                is_quoted = !is_quoted;
-                word.get_or_insert_default();
-            }
-            ' ' | '\t' if !is_quoted => words.extend(word.take()),
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    if is_quoted {
-        return None;
-    }
-    words.extend(word);
-    Some(words)
 }
 
 /// Why a UPS could not be asked.
@@ -540,34 +410,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_split_at_blanks_outside_of_quotes() {
-        let line = r#"VAR ups ups.mfr "American \"Power\" \\ Conversion"   end"#;
-        let words = split(&format!("{line}\r\n")).unwrap();
-        assert_eq!(words, ["VAR", "ups", "ups.mfr", r#"American "Power" \ Conversion"#, "end"]);
-        assert_eq!(split("VAR ups x \"\"\n").unwrap()[3], "");
-        assert!(split("\n").unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_quote_or_escape_without_an_end_is_no_line() {
-        assert_eq!(split("VAR ups x \"half"), None);
-        assert_eq!(split("VAR ups x half\\"), None);
-    }
-
-    #[test]
-    fn what_is_quoted_splits_back_into_itself() {
-        for text in ["plain", "two words", r#"q"u\o#t=e"#, "", "ünï"] {
-            assert_eq!(split(&quote(text, "text").unwrap()).unwrap(), [text]);
-        }
-    }
-
-    #[test]
-    fn a_line_end_cannot_be_smuggled_into_a_question() {
-        let error = quote("secret\nLOGIN ups", "PASSWORD").unwrap_err();
-        assert!(!error.to_string().contains("secret"));
-    }
-
-    #[test]
     fn credentials_never_print_their_password() {
         let credentials = Credentials::new("monitor", "s3cret\r\n");
         assert_eq!(credentials.password, "s3cret");
@@ -578,6 +420,7 @@ mod tests {
     fn every_code_is_read_as_itself() {
         for (code, spelling) in ErrCode::ALL {
             assert_eq!(ErrCode::parse(spelling), code);
+            assert_eq!(ErrCode::parse(&spelling.to_lowercase()), code);
             assert_eq!(code.to_string(), spelling);
         }
         assert_eq!(ErrCode::parse("NEW-CODE"), ErrCode::Other("NEW-CODE".to_owned()));

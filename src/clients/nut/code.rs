@@ -65,7 +65,7 @@ pub enum ErrCode {
     VarNotSupported,
     /// The variable is not known (RFC 9271's name).
     VarUnknown,
-    /// A code of a newer upsd, as it came.
+    /// A code of a newer upsd, as it came; empty where there was none.
     Other(String),
 }
 
@@ -105,9 +105,9 @@ impl ErrCode {
     /// The longest unknown code that is kept.
     const OTHER_CHARS_MAX: usize = 64;
 
-    /// Reads the word after `ERR`.
+    /// Reads the word after `ERR`, in any case.
     pub fn parse(word: &str) -> Self {
-        match Self::ALL.iter().find(|(_, spelling)| *spelling == word) {
+        match Self::ALL.iter().find(|(_, spelling)| spelling.eq_ignore_ascii_case(word)) {
             Some((code, _)) => code.clone(),
             None => ErrCode::Other(word.chars().filter(|c| c.is_ascii_graphic()).take(Self::OTHER_CHARS_MAX).collect()),
         }
@@ -153,6 +153,8 @@ impl fmt::Display for ErrCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (Self::ALL.iter().find(|(code, _)| code == self), self) {
             (Some((_, spelling)), _) => f.pad(spelling),
+            // UniFi's UPSes say no more than ERR.
+            (None, ErrCode::Other(word)) if word.is_empty() => f.pad("without a code"),
             (None, ErrCode::Other(word)) => f.pad(word),
             (None, _) => f.pad("an unnamed code"),
         }

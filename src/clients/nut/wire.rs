@@ -1,0 +1,124 @@
+//! One connection: sends a question and reads its answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::words::{begins, split};
+use super::{COMMANDS_MAX, ErrCode, LINE_BYTES_MAX, NutError, VARIABLES_MAX, protocol};
+
+#[derive(Debug)]
+pub(super) struct Wire {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self { reader: BufReader::new(reader), writer }
+    }
+
+    /// Sends a question.
+    pub(super) async fn send(&mut self, upsd: &str, line: &str) -> Result<(), NutError> {
+        self.writer
+            .write_all(line.as_bytes())
+            .await
+            .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })
+    }
+
+    /// Reads one line and splits it; an `ERR` becomes an error.
+    pub(super) async fn read_words(&mut self, upsd: &str) -> Result<Vec<String>, NutError> {
+        let line = self.read_line(upsd).await?;
+        let words = split(&line).ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))?;
+        if begins(&words, &["ERR"]) {
+            let code = words.get(1).map_or(ErrCode::Other(String::new()), |word| ErrCode::parse(word));
+            return Err(NutError::Refused { upsd: upsd.to_owned(), code });
+        }
+        Ok(words)
+    }
+
+    async fn read_line(&mut self, upsd: &str) -> Result<String, NutError> {
+        let mut line = Vec::new();
+        let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        (&mut self.reader)
+            .take(limit)
+            .read_until(b'\n', &mut line)
+            .await
+            .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })?;
+        if line.last() == Some(&b'\n') {
+            return Ok(String::from_utf8_lossy(&line).into_owned());
+        }
+        if line.len() >= LINE_BYTES_MAX {
+            return Err(protocol(upsd, format!("a line is longer than {LINE_BYTES_MAX} bytes")));
+        }
+        Err(NutError::Broken { upsd: upsd.to_owned(), source: end_of_stream() })
+    }
+
+    /// Reads a list of variables. A variable without a value is left out: nothing is known of it.
+    pub(super) async fn read_variables(&mut self, upsd: &str, ups: &str) -> Result<BTreeMap<String, String>, NutError> {
+        let mut variables = BTreeMap::new();
+        let mut count = 0;
+        self.begin_list(upsd, "VAR", ups).await?;
+        while let Some(words) = self.read_item(upsd, "VAR", ups).await? {
+            count += 1;
+            if count > VARIABLES_MAX {
+                return Err(protocol(upsd, format!("the list has more than {VARIABLES_MAX} variables")));
+            }
+            match words.as_slice() {
+                [] => return Err(protocol(upsd, "a line of the list is neither VAR nor END LIST".to_owned())),
+                [_] => {}
+                // upsd quotes a value; servers that do not leave its words as they are.
+                [name, value @ ..] => {
+                    variables.insert(name.to_ascii_lowercase(), value.join(" "));
+                }
+            }
+        }
+        Ok(variables)
+    }
+
+    /// Reads a list of instant commands.
+    pub(super) async fn read_commands(&mut self, upsd: &str, ups: &str) -> Result<BTreeSet<String>, NutError> {
+        let mut commands = BTreeSet::new();
+        let mut count = 0;
+        self.begin_list(upsd, "CMD", ups).await?;
+        while let Some(words) = self.read_item(upsd, "CMD", ups).await? {
+            let [name] = words.as_slice() else {
+                return Err(protocol(upsd, "a line of the list is neither CMD nor END LIST".to_owned()));
+            };
+            commands.insert(name.clone());
+            count += 1;
+            if count > COMMANDS_MAX {
+                return Err(protocol(upsd, format!("the list has more than {COMMANDS_MAX} commands")));
+            }
+        }
+        Ok(commands)
+    }
+
+    async fn begin_list(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<(), NutError> {
+        let words = self.read_words(upsd).await?;
+        if words.len() == 4 && begins(&words, &["BEGIN", "LIST", kind, ups]) {
+            return Ok(());
+        }
+        Err(protocol(upsd, format!("the list does not begin with BEGIN LIST {kind} {ups}")))
+    }
+
+    /// What follows `KIND UPS` on the next line of a list; None at its end.
+    async fn read_item(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<Option<Vec<String>>, NutError> {
+        let mut words = self.read_words(upsd).await?;
+        if words.len() == 4 && begins(&words, &["END", "LIST", kind, ups]) {
+            return Ok(None);
+        }
+        if begins(&words, &[kind, ups]) {
+            return Ok(Some(words.split_off(2)));
+        }
+        Err(protocol(upsd, format!("a line of the list is neither {kind} {ups} nor END LIST")))
+    }
+}
+
+fn end_of_stream() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "upsd closed the connection")
+}
