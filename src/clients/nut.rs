@@ -2,8 +2,8 @@
 //! `LOGIN`, `LIST VAR`, `LIST CMD`, `INSTCMD`, and `TRACKING` where upsd knows it.
 //!
 //! One kept connection. Every call has a deadline, every line and list a limit; a timeout or an answer that breaks the
-//! protocol drops the connection, because nobody can say any more which answer belongs to which question.
-//! Small servers are met half-way: see `words.rs`.
+//! protocol drops the connection, because nobody can say any more which answer belongs to which question. So does an
+//! answer that nobody asked for. Small servers are met half-way: see `words.rs`, and `wire.rs` for what is passed over.
 //! A password is never logged, printed or put into an error.
 
 mod code;
@@ -202,12 +202,13 @@ impl NutClient {
         let upsd = self.upsd.clone();
         let answer = match self.ask_words("send the command", &question, deadline).await {
             Ok(answer) => answer,
-            Err(error) => return Err(doubtful(&upsd, error)),
+            Err(error) if is_surely_not_done(&error) => return Err(error),
+            Err(error) => return Err(in_doubt(&upsd, error)),
         };
         match answer.as_slice() {
             [_, _, id] if begins(&answer, &["OK", "TRACKING"]) => self.follow(id, command, deadline).await,
             _ if begins(&answer, &["OK"]) => Ok(()),
-            _ => Err(doubtful(&upsd, protocol(&upsd, "INSTCMD was not answered with OK".to_owned()))),
+            _ => Err(in_doubt(&upsd, protocol(&upsd, "INSTCMD was not answered with OK".to_owned()))),
         }
     }
 
@@ -223,12 +224,12 @@ impl NutClient {
                     let command = command.to_owned();
                     return Err(NutError::CommandFailed { upsd, command, code });
                 }
-                Err(error) => return Err(doubtful(&upsd, error)),
+                Err(error) => return Err(in_doubt(&upsd, error)),
             };
             match answer.to_ascii_uppercase().as_str() {
                 "SUCCESS" => return Ok(()),
                 "PENDING" => tokio::time::sleep(TRACKING_INTERVAL).await,
-                _ => return Err(doubtful(&upsd, protocol(&upsd, "GET TRACKING was not answered".to_owned()))),
+                _ => return Err(in_doubt(&upsd, protocol(&upsd, "GET TRACKING was not answered".to_owned()))),
             }
         }
     }
@@ -283,11 +284,16 @@ impl NutClient {
     }
 }
 
-/// What went wrong after a command was sent: whether the driver has it is not known, unless upsd refused it.
-fn doubtful(upsd: &str, error: NutError) -> NutError {
-    if matches!(error, NutError::Refused { .. }) {
-        return error;
-    }
+/// Whether an instant command surely was not carried out: upsd refused it, or it was never sent.
+fn is_surely_not_done(error: &NutError) -> bool {
+    matches!(
+        error,
+        NutError::Refused { .. } | NutError::Closed { .. } | NutError::Unasked { .. } | NutError::Dropped { .. }
+    )
+}
+
+/// What went wrong after a command was sent: whether the driver has it is not known.
+fn in_doubt(upsd: &str, error: NutError) -> NutError {
     NutError::InDoubt { upsd: upsd.to_owned(), source: Box::new(error) }
 }
 
@@ -321,6 +327,20 @@ pub enum NutError {
         upsd: String,
         /// How.
         source: io::Error,
+    },
+    /// The connection had been closed before the question was sent.
+    #[error("ask upsd at {upsd}: the connection was closed before")]
+    Closed {
+        /// Host and port.
+        upsd: String,
+        /// How.
+        source: io::Error,
+    },
+    /// It had said something that no question asked for, so this question was not sent.
+    #[error("ask upsd at {upsd}: it has said something that nobody asked for")]
+    Unasked {
+        /// Host and port.
+        upsd: String,
     },
     /// No answer in time.
     #[error("{doing} of upsd at {upsd}: no answer in time")]
@@ -385,10 +405,11 @@ impl NutError {
             NutError::Resolve { .. }
             | NutError::Connect { .. }
             | NutError::Broken { .. }
+            | NutError::Closed { .. }
             | NutError::Dropped { .. } => FailureKind::Unreachable,
             NutError::Deadline { .. } => FailureKind::TimedOut,
             NutError::Refused { code, .. } => code.kind(),
-            NutError::Protocol { .. } => FailureKind::Malformed,
+            NutError::Protocol { .. } | NutError::Unasked { .. } => FailureKind::Malformed,
             NutError::InDoubt { source, .. } => source.kind(),
             NutError::CommandFailed { .. } | NutError::Unsendable { .. } => FailureKind::Other,
         }
@@ -399,9 +420,13 @@ impl NutError {
         matches!(self, NutError::InDoubt { .. })
     }
 
-    /// Whether a fresh connection may help at once: upsd was started anew, or closed a connection that was idle.
+    /// Whether a fresh connection may help at once: upsd was started anew, closed a connection that was idle, or has said
+    /// something on it that belongs to no question.
     pub fn is_stale_connection(&self) -> bool {
-        matches!(self, NutError::Broken { .. } | NutError::Dropped { .. })
+        matches!(
+            self,
+            NutError::Broken { .. } | NutError::Closed { .. } | NutError::Unasked { .. } | NutError::Dropped { .. }
+        )
     }
 }
 

@@ -36,6 +36,8 @@ enum Turn {
     Answer(String),
     /// Reads one line, then sends these pieces, each flushed by itself.
     Pieces(Vec<String>),
+    /// Sends this without being asked.
+    Unasked(String),
     /// Reads one line, sends this and closes the connection at once.
     Farewell(String),
     /// Reads one line, then nothing more until the other side hangs up.
@@ -89,8 +91,13 @@ async fn play(stream: TcpStream, turns: Vec<Turn>, heard: Arc<std::sync::Mutex<V
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     for turn in turns {
-        if matches!(turn, Turn::HangUp) {
-            return;
+        match &turn {
+            Turn::HangUp => return,
+            Turn::Unasked(text) => {
+                writer.write_all(text.as_bytes()).await.unwrap();
+                continue;
+            }
+            Turn::Answer(_) | Turn::Pieces(_) | Turn::Farewell(_) | Turn::Silence | Turn::HalfClose => {}
         }
         let mut question = String::new();
         if reader.read_line(&mut question).await.unwrap_or(0) == 0 {
@@ -108,7 +115,7 @@ async fn play(stream: TcpStream, turns: Vec<Turn>, heard: Arc<std::sync::Mutex<V
                 let _ = writer.write_all(text.as_bytes()).await;
                 return;
             }
-            Turn::Silence | Turn::HangUp => break,
+            Turn::Silence | Turn::HangUp | Turn::Unasked(_) => break,
         };
         for piece in pieces {
             // The other side may have had enough.

@@ -1,4 +1,4 @@
-//! One connection: sends a question and reads its answer.
+//! One connection: sends a question, reads its answer, and takes no answer that belongs to no question.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,8 +7,12 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::words::{begins, split};
+use super::words::{begins, is_chatter, split};
 use super::{COMMANDS_MAX, ErrCode, LINE_BYTES_MAX, NutError, VARIABLES_MAX, protocol};
+
+/// The most lines in a row that are passed over because they answer nothing. One greeting, one notice and an empty line
+/// after each are what real servers send.
+const CHATTER_LINES_MAX: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -22,23 +26,60 @@ impl Wire {
         Self { reader: BufReader::new(reader), writer }
     }
 
-    /// Sends a question.
+    /// Sends a question, unless something lies unread that would be taken for its answer.
     pub(super) async fn send(&mut self, upsd: &str, line: &str) -> Result<(), NutError> {
+        self.read_leftovers(upsd).await?;
         self.writer
             .write_all(line.as_bytes())
             .await
             .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })
     }
 
-    /// Reads one line and splits it; an `ERR` becomes an error.
-    pub(super) async fn read_words(&mut self, upsd: &str) -> Result<Vec<String>, NutError> {
-        let line = self.read_line(upsd).await?;
-        let words = split(&line).ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))?;
-        if begins(&words, &["ERR"]) {
-            let code = words.get(1).map_or(ErrCode::Other(String::new()), |word| ErrCode::parse(word));
-            return Err(NutError::Refused { upsd: upsd.to_owned(), code });
+    /// Reads what has come since the last answer, and passes over it where it can answer nothing.
+    ///
+    /// Anything else is late or was sent twice, and more of it may be on its way. It is not thrown away but an error,
+    /// which costs the connection: on a new one every answer belongs to a question again. Nothing was sent by then.
+    async fn read_leftovers(&mut self, upsd: &str) -> Result<(), NutError> {
+        let closed = |source| NutError::Closed { upsd: upsd.to_owned(), source };
+        // The runtime knows of what has arrived only once it has looked at its sockets again.
+        tokio::task::yield_now().await;
+        let mut unread = self.reader.buffer().to_vec();
+        self.reader.consume(unread.len());
+        let mut chunk = [0; 1024];
+        while unread.len() <= LINE_BYTES_MAX {
+            match self.reader.get_ref().try_read(&mut chunk) {
+                Ok(0) => return Err(closed(end_of_stream())),
+                Ok(count) => unread.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(closed(error)),
+            }
         }
-        Ok(words)
+        let text = String::from_utf8_lossy(&unread);
+        // What follows the last line end is half a line, of which only a blank is known to be nothing more.
+        let (lines, rest) = text.rsplit_once('\n').unwrap_or(("", &text));
+        let is_nothing = |line: &str| split(line).is_some_and(|words| is_chatter(&words));
+        let is_short = lines.split('\n').count() <= CHATTER_LINES_MAX && unread.len() <= LINE_BYTES_MAX;
+        if is_short && rest.trim().is_empty() && lines.split('\n').all(is_nothing) {
+            return Ok(());
+        }
+        Err(NutError::Unasked { upsd: upsd.to_owned() })
+    }
+
+    /// Reads the words of the next line that may be an answer; an `ERR` becomes an error.
+    pub(super) async fn read_words(&mut self, upsd: &str) -> Result<Vec<String>, NutError> {
+        for _ in 0..=CHATTER_LINES_MAX {
+            let line = self.read_line(upsd).await?;
+            let words = split(&line).ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))?;
+            if is_chatter(&words) {
+                continue;
+            }
+            if begins(&words, &["ERR"]) {
+                let code = words.get(1).map_or(ErrCode::Other(String::new()), |word| ErrCode::parse(word));
+                return Err(NutError::Refused { upsd: upsd.to_owned(), code });
+            }
+            return Ok(words);
+        }
+        Err(protocol(upsd, format!("more than {CHATTER_LINES_MAX} lines in a row answer nothing")))
     }
 
     async fn read_line(&mut self, upsd: &str) -> Result<String, NutError> {

@@ -58,6 +58,14 @@ pub(super) fn begins(words: &[String], expected: &[&str]) -> bool {
     words.len() >= expected.len() && words.iter().zip(expected).all(|(word, other)| word.eq_ignore_ascii_case(other))
 }
 
+/// Whether a line cannot be the answer to any question of hecate's, and is passed over.
+///
+/// These are an empty line, what some servers greet with (it is the answer to `VER`, which hecate never asks), and
+/// `NOTIFY`, which some servers send to everybody when their UPS' status changes.
+pub(super) fn is_chatter(words: &[String]) -> bool {
+    words.is_empty() || begins(words, &["Network", "UPS", "Tools"]) || begins(words, &["NOTIFY"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +96,15 @@ mod tests {
     fn a_line_end_cannot_be_smuggled_into_a_question() {
         let error = quote("secret\nLOGIN ups", "PASSWORD").unwrap_err();
         assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn no_answer_is_chatter() {
+        for line in ["", " \t", "Network UPS Tools upsd 2.8.0 - https://www.networkupstools.org/", "NOTIFY ups OB"] {
+            assert!(is_chatter(&split(line).unwrap()), "{line:?}");
+        }
+        for line in ["OK", "ERR", "BEGIN LIST VAR ups", "VAR ups a b", "END LIST VAR ups", "Network", "SUCCESS", "x"] {
+            assert!(!is_chatter(&split(line).unwrap()), "{line:?}");
+        }
     }
 }
