@@ -7,6 +7,7 @@
 //! A password is never logged, printed or put into an error.
 
 mod code;
+mod login;
 mod wire;
 mod words;
 
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 pub use self::code::ErrCode;
+pub use self::login::{Login, LoginFailure};
 use self::wire::Wire;
 use self::words::{begins, quote};
 use crate::model::FailureKind;
@@ -124,12 +126,14 @@ pub struct NutClient {
     upsd: String,
     /// None once a timeout or a breach of the protocol has dropped it.
     wire: Option<Wire>,
+    login: Login,
 }
 
 impl NutClient {
     /// Resolves, connects and, with credentials, logs in to watch `ups` (upsd then counts hecate among its clients).
     ///
-    /// `limit` bounds all of it together.
+    /// `limit` bounds all of it together. A login that fails is no error: [`NutClient::login`] tells it, and upsd lets
+    /// anybody read. Where the server has hung up on it, or said nothing, the connection is dropped.
     pub async fn connect(
         endpoint: &mut Endpoint,
         login: Option<(&Credentials, &str)>,
@@ -141,12 +145,28 @@ impl NutClient {
         if let Err(source) = stream.set_nodelay(true) {
             return Err(NutError::Connect { upsd: endpoint.to_string(), source });
         }
-        let mut client = Self { upsd: endpoint.to_string(), wire: Some(Wire::new(stream)) };
+        let mut client = Self { upsd: endpoint.to_string(), wire: Some(Wire::new(stream)), login: Login::None };
         if let Some((credentials, ups)) = login {
-            client.authenticate(credentials, deadline).await?;
-            client.expect_ok("LOGIN", ups, deadline).await?;
+            // A server that never answers a login may still answer a question: half of what is left is for that.
+            let now = Instant::now();
+            client.login = client.log_in(credentials, ups, now + deadline.saturating_duration_since(now) / 2).await;
         }
         Ok(client)
+    }
+
+    async fn log_in(&mut self, credentials: &Credentials, ups: &str, deadline: Instant) -> Login {
+        let words = [("USERNAME", &*credentials.username), ("PASSWORD", &*credentials.password), ("LOGIN", ups)];
+        for (verb, argument) in words {
+            if let Err(error) = self.expect_ok(verb, argument, deadline).await {
+                return Login::Failed(LoginFailure::new(verb, &error));
+            }
+        }
+        Login::Taken
+    }
+
+    /// What the server made of the login.
+    pub fn login(&self) -> &Login {
+        &self.login
     }
 
     /// Says who asks, which instant commands need; unlike a login it makes hecate no client of a UPS.
@@ -252,6 +272,10 @@ impl NutClient {
         let question = format!("{verb} {}\n", quote(argument, verb)?);
         let words = match self.ask_words("log in", &question, deadline).await {
             Ok(words) => words,
+            // A server may repeat what it does not understand, and that is the password.
+            Err(NutError::Refused { upsd, code: ErrCode::Other(_) }) if verb == "PASSWORD" => {
+                return Err(NutError::Refused { upsd, code: ErrCode::Other("(an unknown code)".to_owned()) });
+            }
             Err(error) => return Err(error),
         };
         // `OK`, or with some versions `OK Goodbye` and the like.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::clients::nut::{Credentials, Endpoint, NutClient, NutError};
+use crate::clients::nut::{Credentials, Endpoint, Login, NutClient, NutError};
 use crate::clock::boottime;
 use crate::config::{Config, Ups};
 use crate::model::{FailureKind, Reading, UpsName};
@@ -50,6 +50,7 @@ impl Upses {
                 client: None,
                 failures: 0,
                 knows_cut: None,
+                login: Login::None,
             };
             let publish = Publisher {
                 readings: Arc::clone(&readings),
@@ -134,6 +135,8 @@ struct Watch {
     failures: u32,
     /// Whether the UPS knows the command of its `cut_load`; asked anew on each connection, and after a failure.
     knows_cut: Option<bool>,
+    /// What the last login came to, so that only a change is logged.
+    login: Login,
 }
 
 impl Watch {
@@ -179,6 +182,8 @@ impl Watch {
     }
 
     /// Asks on the kept connection; where that one has gone stale meanwhile, once more on a new one.
+    ///
+    /// Where the server hangs up on a login, or never answers one, a last connection does without.
     async fn ask(&mut self) -> Result<BTreeMap<String, String>, NutError> {
         let end = Instant::now() + self.timeout;
         if let Some(mut client) = self.client.take() {
@@ -188,7 +193,7 @@ impl Watch {
                     return Ok(variables);
                 }
                 Err(error) if error.is_stale_connection() => {
-                    tracing::debug!(ups = %self.name, error = %describe(&error), "upsd has closed the connection");
+                    tracing::debug!(ups = %self.name, error = %describe(&error), "the connection to upsd is stale");
                 }
                 Err(error) => {
                     self.client = Some(client).filter(|client| !client.is_dropped());
@@ -196,8 +201,20 @@ impl Watch {
                 }
             }
         }
-        let mut client = self.connect(end).await?;
-        let answer = client.list_vars(&self.ups.nut_name, end.saturating_duration_since(Instant::now())).await;
+        let credentials = self.credentials().await;
+        let mut client = self.connect(credentials.as_ref(), end).await?;
+        let login = client.login().clone();
+        let mut answer = client.list_vars(&self.ups.nut_name, left(end)).await;
+        if let (Login::Failed(_), Err(error)) = (&login, &answer)
+            && error.is_stale_connection()
+        {
+            client = self.connect(None, end).await?;
+            answer = client.list_vars(&self.ups.nut_name, left(end)).await;
+        }
+        // Of a server that says nothing at all nobody knows whether it minds the login.
+        if matches!(answer, Ok(_) | Err(NutError::Refused { .. })) {
+            self.report_login(login);
+        }
         self.client = Some(client).filter(|client| !client.is_dropped());
         answer
     }
@@ -214,14 +231,33 @@ impl Watch {
         self.client = Some(client).filter(|client| !client.is_dropped());
     }
 
-    async fn connect(&mut self, end: Instant) -> Result<NutClient, NutError> {
-        let credentials = self.credentials().await;
-        let login = credentials.as_ref().map(|credentials| (credentials, self.ups.nut_name.as_str()));
-        let left = end.saturating_duration_since(Instant::now());
-        let client = NutClient::connect(&mut self.endpoint, login, left).await?;
+    async fn connect(&mut self, credentials: Option<&Credentials>, end: Instant) -> Result<NutClient, NutError> {
+        let login = credentials.map(|credentials| (credentials, self.ups.nut_name.as_str()));
+        let client = NutClient::connect(&mut self.endpoint, login, left(end)).await?;
         tracing::debug!(ups = %self.name, upsd = %self.endpoint, "connected");
         self.knows_cut = None;
         Ok(client)
+    }
+
+    /// Says in the log when the login fails, or is taken again, and nothing while it stays as it is.
+    ///
+    /// A user with `instcmds` alone is such a case: upsd lets it read and cut the load, and refuses its login for ever.
+    fn report_login(&mut self, login: Login) {
+        match (&self.login, &login) {
+            // No credentials could be read: nothing was learnt.
+            (_, Login::None) => return,
+            (before, Login::Failed(failure)) if *before != login => {
+                tracing::warn!(
+                    ups = %self.name, upsd = %self.endpoint, why = %failure, hint = failure.hint(),
+                    "upsd does not take the login; the UPS is read without it"
+                );
+            }
+            (Login::Failed(_), Login::Taken) => {
+                tracing::info!(ups = %self.name, upsd = %self.endpoint, "upsd takes the login again");
+            }
+            (_, Login::Failed(_) | Login::Taken) => {}
+        }
+        self.login = login;
     }
 
     /// Reads the password anew for each connection, so that a changed file needs no restart.
@@ -242,6 +278,10 @@ impl Watch {
             Err(_) => None,
         }
     }
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
 }
 
 /// How long to wait after so many failures in a row; None keeps to the cadence.

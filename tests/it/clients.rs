@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy only sees #[test] functions as tests, and these have helpers")]
 
+mod login;
 mod small_servers;
 
 use std::collections::BTreeMap;
@@ -271,9 +272,13 @@ struct Watched {
 
 impl Watched {
     fn start(ports: &[(&str, u16)]) -> Self {
-        let wake = Arc::new(Notify::new());
         let all = ports.iter().map(|(name, port)| (UpsName::from(*name), ups(*port))).collect();
-        let upses = Upses::watch(&all, Duration::from_millis(10), Duration::from_secs(2), &wake);
+        Self::over(&all, Duration::from_secs(2))
+    }
+
+    fn over(all: &BTreeMap<UpsName, Ups>, timeout: Duration) -> Self {
+        let wake = Arc::new(Notify::new());
+        let upses = Upses::watch(all, Duration::from_millis(10), timeout, &wake);
         Self { upses, wake }
     }
 

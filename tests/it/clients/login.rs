@@ -1,0 +1,243 @@
+//! A login that upsd does not take is worth a warning, and no reason not to read.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::*;
+
+/// What was logged on this thread while it lives.
+struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone)]
+struct LogWriter(Arc<Mutex<Vec<u8>>>);
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start() -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = LogWriter(Arc::clone(&text));
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn lines(&self, level: &str) -> Vec<String> {
+        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(level)).map(str::to_owned).collect()
+    }
+
+    fn never_says(&self, secret: &str) {
+        assert!(!self.lines("").iter().any(|line| line.contains(secret)), "{:#?}", self.lines(secret));
+    }
+}
+
+/// A password file in a directory of its own.
+struct Secret {
+    directory: tempfile::TempDir,
+}
+
+impl Secret {
+    fn new(text: &str) -> Self {
+        let secret = Self { directory: tempfile::tempdir().unwrap() };
+        std::fs::write(secret.path(), text).unwrap();
+        secret
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("password")
+    }
+}
+
+/// Watches a UPS with a user, at a cadence that leaves the fake no rest.
+fn watch(upsd: &FakeUpsd, password_file: &Path, timeout: Duration) -> Watched {
+    let with_user =
+        Ups { username: Some("monuser".to_owned()), password_file: Some(password_file.to_owned()), ..ups(upsd.port) };
+    Watched::over(&BTreeMap::from([(UpsName::from("u"), with_user)]), timeout)
+}
+
+/// The first lines of a connection that takes the login, but for what it says to `LOGIN`; then one list, on battery.
+fn session(login: &str) -> Vec<Turn> {
+    vec![answer("OK\n"), answer("OK\n"), answer(login), answer(list(&[("ups.status", "OB")])), Turn::HangUp]
+}
+
+fn count(upsd: &FakeUpsd, line: &str) -> usize {
+    upsd.heard().iter().filter(|heard| heard.starts_with(line)).count()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_user_without_a_role_is_warned_of_once_and_the_ups_is_read() {
+    let log = Log::start();
+    let secret = Secret::new("s3cret\n");
+    let upsd = FakeUpsd::start(session("ERR ACCESS-DENIED\n")).await;
+    let watched = watch(&upsd, &secret.path(), SECOND);
+    watched
+        .until("u", |reading| {
+            assert!(reading.failure().is_none_or(|why| why.kind == FailureKind::NotYet), "{reading:?}");
+            status(reading) == "OB" && count(&upsd, "LOGIN") > 4
+        })
+        .await;
+    let warnings = log.lines("WARN");
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    for part in ["LOGIN", "ACCESS-DENIED", "upsmon secondary"] {
+        assert!(warnings[0].contains(part), "{part}: {}", warnings[0]);
+    }
+    log.never_says("s3cret");
+}
+
+#[tokio::test]
+async fn a_user_or_password_that_is_refused_is_warned_of_and_the_ups_is_read() {
+    for (turns, verb, code) in [
+        (vec![answer("ERR UNKNOWN-COMMAND\n")], "USERNAME", "UNKNOWN-COMMAND"),
+        (vec![answer("OK\n"), answer("ERR INVALID-PASSWORD\n")], "PASSWORD", "INVALID-PASSWORD"),
+    ] {
+        let log = Log::start();
+        let secret = Secret::new("s3cret\n");
+        let lists = vec![answer(list(&[("ups.status", "OB")])); 1000];
+        let upsd = FakeUpsd::start(turns.into_iter().chain(lists).collect()).await;
+        let watched = watch(&upsd, &secret.path(), SECOND);
+        watched.until("u", |reading| status(reading) == "OB").await;
+        assert_eq!(count(&upsd, "LOGIN"), 0, "nothing more is said after a refusal");
+        let warnings = log.lines("WARN");
+        assert!(warnings.len() == 1 && warnings[0].contains(verb) && warnings[0].contains(code), "{warnings:#?}");
+        log.never_says("s3cret");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_on_a_login_is_read_without_one() {
+    let secret = Secret::new("s3cret\n");
+    for bad in [Turn::Farewell("ERR ACCESS-DENIED\n".to_owned()), Turn::Farewell(String::new()), answer("what?\n")] {
+        let log = Log::start();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let task = tokio::spawn({
+            let heard = Arc::clone(&heard);
+            async move {
+                // One answer a connection: to a login a bad one, to a question a good one.
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let mut first = [0];
+                    stream.peek(&mut first).await.unwrap();
+                    let turn = match first {
+                        [b'U'] => bad.clone(),
+                        _ => Turn::Farewell(list(&[("ups.status", "OB")])),
+                    };
+                    tokio::spawn(play(stream, vec![turn], Arc::clone(&heard)));
+                }
+            }
+        });
+        let upsd = FakeUpsd { port, questions: heard, task };
+        let watched = watch(&upsd, &secret.path(), SECOND);
+        watched
+            .until("u", |reading| {
+                assert!(reading.failure().is_none_or(|why| why.kind == FailureKind::NotYet), "{reading:?}");
+                count(&upsd, "LIST VAR") > 3
+            })
+            .await;
+        assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
+        log.never_says("s3cret");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_a_login_is_read_without_one() {
+    let secret = Secret::new("s3cret\n");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            connections.push(tokio::spawn(async move {
+                let (reader, mut writer) = stream.into_split();
+                let mut lines = BufReader::new(reader).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if line.starts_with("LIST VAR") {
+                        writer.write_all(list(&[("ups.status", "OB")]).as_bytes()).await.unwrap();
+                    }
+                }
+            }));
+        }
+    });
+    let upsd = FakeUpsd { port, questions: Arc::default(), task };
+    let watched = watch(&upsd, &secret.path(), SHORT * 5);
+    watched.until("u", |reading| status(reading) == "OB").await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_taken_again_is_told() {
+    let log = Log::start();
+    let secret = Secret::new("s3cret\n");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let first = FakeUpsd::serve(listener, session("ERR ACCESS-DENIED\n"));
+    let watched = watch(&first, &secret.path(), SECOND);
+    watched.until("u", |reading| status(reading) == "OB").await;
+    drop(first);
+    watched.until("u", |reading| reading.failure().is_some_and(|why| why.kind != FailureKind::NotYet)).await;
+    let again = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let _second = FakeUpsd::serve(again, session("OK\n"));
+    watched.until("u", |reading| status(reading) == "OB").await;
+    assert!(log.lines("INFO").iter().any(|line| line.contains("takes the login")), "{:#?}", log.lines("INFO"));
+}
+
+#[tokio::test]
+async fn an_error_repeats_no_password_even_where_the_server_does() {
+    let log = Log::start();
+    let secret = Secret::new("s3cret\n");
+    let turns = vec![answer("OK\n"), answer("ERR s3cret\n"), answer(list(&[("ups.status", "OB")]))];
+    let upsd = FakeUpsd::start(turns.clone()).await;
+    let watched = watch(&upsd, &secret.path(), SECOND);
+    watched.until("u", |reading| status(reading) == "OB").await;
+    log.never_says("s3cret");
+    let upsd = FakeUpsd::start(turns).await;
+    let credentials = Credentials::new("hecate", "s3cret\n");
+    let sent = upsd.client().await.instant_command(&credentials, ("ups", "load.off"), LIMIT).await;
+    let error = sent.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+    assert!(error.to_string().ends_with("it answered ERR (an unknown code)"), "{error}");
+}
+
+#[tokio::test]
+async fn an_instant_command_is_not_sent_for_a_user_that_is_refused() {
+    for turns in [vec![answer("ERR INVALID-USERNAME\n")], vec![answer("OK\n"), answer("ERR ACCESS-DENIED\n")]] {
+        let upsd = FakeUpsd::start(turns.into_iter().chain(vec![answer("OK\n"); 5]).collect()).await;
+        let credentials = Credentials::new("hecate", "s3cret\n");
+        let sent = upsd.client().await.instant_command(&credentials, ("ups", "load.off"), LIMIT).await;
+        let error = sent.unwrap_err();
+        assert!(matches!(error, NutError::Refused { .. }) && !error.is_in_doubt(), "{error}");
+        assert_eq!(count(&upsd, "INSTCMD"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_cannot_be_sent_is_warned_of_and_the_ups_is_read() {
+    let log = Log::start();
+    let secret = Secret::new("s3\tcret\n");
+    let turns = [answer("OK\n")].into_iter().chain(vec![answer(list(&[("ups.status", "OB")])); 1000]).collect();
+    let upsd = FakeUpsd::start(turns).await;
+    let watched = watch(&upsd, &secret.path(), SECOND);
+    watched.until("u", |reading| status(reading) == "OB").await;
+    assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
+    log.never_says("cret");
+}
