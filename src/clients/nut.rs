@@ -8,6 +8,7 @@
 
 mod code;
 mod login;
+pub mod password;
 mod wire;
 mod words;
 

@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::clients::nut::{Credentials, Endpoint, Login, NutClient, NutError};
+use crate::clients::nut::{Credentials, Endpoint, Login, NutClient, NutError, password};
 use crate::clock::boottime;
 use crate::config::{Config, Ups};
 use crate::model::{FailureKind, Reading, UpsName};
 use crate::snapshot::{LoadCutReading, UpsReading, UpsStatus, UpsWord};
+use crate::telemetry::chain;
 
 /// The longest pause between two attempts to reach a upsd. Short, because on battery every second counts.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -51,6 +52,7 @@ impl Upses {
                 failures: 0,
                 knows_cut: None,
                 login: Login::None,
+                password_failure: None,
             };
             let publish = Publisher {
                 readings: Arc::clone(&readings),
@@ -137,6 +139,8 @@ struct Watch {
     knows_cut: Option<bool>,
     /// What the last login came to, so that only a change is logged.
     login: Login,
+    /// Why the password file could not be read last, in words, for the same reason.
+    password_failure: Option<String>,
 }
 
 impl Watch {
@@ -201,7 +205,7 @@ impl Watch {
                 }
             }
         }
-        let credentials = self.credentials().await;
+        let credentials = self.credentials(end).await;
         let mut client = self.connect(credentials.as_ref(), end).await?;
         let login = client.login().clone();
         let mut answer = client.list_vars(&self.ups.nut_name, left(end)).await;
@@ -262,21 +266,24 @@ impl Watch {
 
     /// Reads the password anew for each connection, so that a changed file needs no restart.
     ///
-    /// A file that cannot be read does not stop the watching: upsd lets anybody read unless told otherwise.
-    async fn credentials(&self) -> Option<Credentials> {
+    /// A file that cannot be read does not stop the watching: its last text is used, and without one upsd lets anybody
+    /// read unless told otherwise. A quarter of the time at most goes into it.
+    async fn credentials(&mut self, end: Instant) -> Option<Credentials> {
         let username = self.ups.username.clone()?;
         let path = self.ups.password_file.clone()?;
-        let read_path = path.clone();
-        match tokio::task::spawn_blocking(move || std::fs::read_to_string(read_path)).await {
-            Ok(Ok(text)) => Some(Credentials::new(username, &text)),
-            Ok(Err(error)) => {
-                if self.failures == 0 {
-                    tracing::warn!(ups = %self.name, path = %path.display(), %error, "NUT password file cannot be read");
-                }
-                None
+        let known = password::read(&path, Instant::now() + left(end) / 4).await;
+        let failure = known.failure.as_ref().map(|failure| chain(failure).to_string());
+        if failure != self.password_failure {
+            match &failure {
+                Some(why) => tracing::warn!(
+                    ups = %self.name, why, has_last_good = known.text.is_some(),
+                    "the NUT password cannot be read; the last good one is used, or none"
+                ),
+                None => tracing::info!(ups = %self.name, path = %path.display(), "the NUT password is readable again"),
             }
-            Err(_) => None,
+            self.password_failure = failure;
         }
+        known.text.map(|text| Credentials::new(username, &text))
     }
 }
 

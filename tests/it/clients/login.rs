@@ -1,4 +1,5 @@
-//! A login that upsd does not take is worth a warning, and no reason not to read.
+//! A login that upsd does not take, and a password file that cannot be read: both are worth a warning, and no reason not
+//! to read.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,13 @@ impl Secret {
 
     fn path(&self) -> PathBuf {
         self.directory.path().join("password")
+    }
+
+    /// Puts a file in its place that hangs whoever opens it, as one on a dead NFS server does.
+    fn hang(&self) {
+        let _ = std::fs::remove_file(self.path());
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, self.path(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
     }
 }
 
@@ -240,4 +248,46 @@ async fn a_password_that_cannot_be_sent_is_warned_of_and_the_ups_is_read() {
     watched.until("u", |reading| status(reading) == "OB").await;
     assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
     log.never_says("cret");
+}
+
+#[tokio::test]
+async fn a_password_file_that_hangs_delays_no_reading() {
+    let log = Log::start();
+    let secret = Secret::new("");
+    secret.hang();
+    let upsd = FakeUpsd::start(vec![answer(list(&[("ups.status", "OB")])), Turn::HangUp]).await;
+    let watched = watch(&upsd, &secret.path(), SHORT * 5);
+    watched
+        .until("u", |reading| {
+            assert!(reading.failure().is_none_or(|why| why.kind == FailureKind::NotYet), "{reading:?}");
+            count(&upsd, "LIST VAR") > 3
+        })
+        .await;
+    assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
+    drop(watched);
+    // Frees the thread that hangs, which would otherwise live as long as the tests. To open a pipe for both never hangs.
+    std::fs::OpenOptions::new().read(true).write(true).open(secret.path()).unwrap();
+}
+
+#[tokio::test]
+async fn the_last_good_password_is_sent_while_its_file_cannot_be_read() {
+    let empty = |path: &Path| std::fs::write(path, "\n").unwrap();
+    let gone = |path: &Path| std::fs::remove_file(path).unwrap();
+    let endless = |path: &Path| std::fs::write(path, "x".repeat(100_000)).unwrap();
+    for spoil in [empty, gone, endless as fn(&Path)] {
+        let log = Log::start();
+        let secret = Secret::new("s3cret\n");
+        let upsd = FakeUpsd::start(session("OK\n")).await;
+        let watched = watch(&upsd, &secret.path(), SECOND);
+        watched.until("u", |reading| status(reading) == "OB").await;
+        assert_eq!(log.lines("WARN").len(), 0, "{:#?}", log.lines("WARN"));
+        spoil(&secret.path());
+        watched.until("u", |_| !log.lines("WARN").is_empty()).await;
+        let before = count(&upsd, "PASSWORD s3cret");
+        watched.until("u", |_| count(&upsd, "PASSWORD s3cret") > before + 2).await;
+        assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
+        std::fs::write(secret.path(), "n3w\n").unwrap();
+        watched.until("u", |_| count(&upsd, "PASSWORD n3w") > 0).await;
+        log.never_says("s3cret");
+    }
 }
