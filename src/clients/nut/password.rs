@@ -178,13 +178,16 @@ mod tests {
     async fn a_file_that_hangs_has_one_read_in_flight_and_its_late_text_is_kept() {
         static BEGUN: AtomicUsize = AtomicUsize::new(0);
         let path = file("hangs");
-        let (release, released) = mpsc::channel();
+        let ((release, released), (begin, begun)) = (mpsc::channel(), mpsc::channel());
         let first = read_by(&path, soon(), move |_| {
             BEGUN.fetch_add(1, Ordering::SeqCst);
+            begin.send(()).unwrap();
             released.recv().unwrap()
         });
         let known = first.await;
         assert!(known.text.is_none() && matches!(known.failure, Some(PasswordError::Late { .. })));
+        // The paused clock does not wait for a thread to begin.
+        begun.recv().unwrap();
         for _ in 0..20 {
             let known = read_by(&path, soon(), |_| {
                 BEGUN.fetch_add(1, Ordering::SeqCst);
