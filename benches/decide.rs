@@ -55,7 +55,7 @@ fn draining(nodes: usize) -> Simulation {
     let mut simulation = quiet(nodes);
     simulation.set_wish(ClusterState::DrainedOff, Options::default());
     simulation.world.pods.iter_mut().for_each(|pod| pod.stops_in = Duration::from_secs(600));
-    let drains = |it: &Simulation| it.memory.in_flight.values().filter(|it| it.step.name() == "drain").count();
+    let drains = |it: &Simulation| it.desk.memory.in_flight.values().filter(|it| it.step.name() == "drain").count();
     assert!(simulation.run_until(DRAINING_WITHIN, |it| drains(it) == nodes), "every node drains");
     simulation
 }
@@ -87,13 +87,13 @@ fn decisions(criterion: &mut Criterion, times: &Times) {
                 let now = simulation.now();
                 let known = Known {
                     config: &simulation.config,
-                    declared: &simulation.declared,
-                    health: &simulation.health,
+                    declared: &simulation.desk.declared,
+                    health: &simulation.desk.health,
                     snapshot,
-                    history: &simulation.history,
-                    ledger: &simulation.ledger,
+                    history: &simulation.desk.history,
+                    ledger: &simulation.desk.ledger,
                     ledger_problem: None,
-                    memory: &simulation.memory,
+                    memory: &simulation.desk.memory,
                 };
                 bencher.iter_custom(|count| timed(times, name, nodes, count, || _ = black_box(decide(known, &now))));
             });

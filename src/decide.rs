@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::budget;
 use crate::config::Config;
-use crate::desired::ups_policy::{self, OverrideChange, Rewritten};
+use crate::desired::ups_policy::{self, DeclaredChange, Rewritten};
 use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
 use crate::history::{History, Run, RunResult, RunStep};
 use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, Phase, PoweredOff, Wish};
@@ -35,7 +35,7 @@ pub struct Decision {
     /// Everything a person may want to see. Who acts, the pass' number and the last steps are the loop's to fill in.
     pub status: Status,
     /// Changes of the overrides in `desired.yaml`.
-    pub override_changes: Vec<OverrideChange>,
+    pub declared_changes: Vec<DeclaredChange>,
     /// The new ledger, where a fact changed.
     pub ledger_write: Option<Ledger>,
     /// The record of an episode that ended with this pass.
@@ -106,7 +106,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     remember_drained(&mut ledger_after, &scene, &marks);
     remember(&mut ledger_after, &scene, &plan, episode_after);
     Decision {
-        override_changes: changes,
+        declared_changes: changes,
         ledger_write: (ledger_after != *known.ledger).then_some(ledger_after),
         finished_run: finished.or_else(|| ended.map(|old| superseded(&old, memory, now))),
         episode_began,

@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod desired;
+pub mod desk;
 pub mod history;
 pub mod ledger;
 pub mod model;

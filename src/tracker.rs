@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::decide::Decision;
-use crate::desired::ups_policy::OverrideChange;
+use crate::desired::ups_policy::DeclaredChange;
+use crate::desired::ups_policy::words::is_telling;
 use crate::history::{Run, RunStep};
 use crate::ledger::Ledger;
 use crate::model::{FailureKind, NodeName, Now, Reading, Uid, UpsName};
@@ -52,7 +53,7 @@ pub enum Command {
         ledger: Box<Ledger>,
     },
     /// Change the overrides of `desired.yaml`; obeyed from memory where that fails.
-    ChangeOverrides(Vec<OverrideChange>),
+    ChangeDeclared(Vec<DeclaredChange>),
     /// Stop waiting for the step on this target; answer with `Ended`.
     Cancel(Target),
     /// Start a step; answer with `Ended`.
@@ -133,6 +134,8 @@ pub struct UpsMemory {
     pub words_since: BTreeMap<UpsWord, Duration>,
     /// When the first answer came.
     pub first: Option<Duration>,
+    /// When an answer last told anything of mains and battery.
+    pub told: Option<Duration>,
     /// Since when `battery.runtime` has said what it says now.
     pub runtime_since: Option<Duration>,
     /// The first answer of the present stretch on battery.
@@ -259,6 +262,9 @@ impl UpsMemory {
             return;
         }
         self.first.get_or_insert(began);
+        if is_telling(&reading.status) {
+            self.told = Some(began);
+        }
         self.words_since.retain(|word, _| reading.status.has(*word));
         for word in &reading.status.words {
             self.words_since.entry(*word).or_insert(began);
@@ -284,8 +290,8 @@ fn decided(memory: &mut Memory, decision: &Decision, now: &Now, commands: &mut V
     for (node, owed) in &decision.drain_owed {
         memory.drain_owed.entry(node.clone()).or_insert_with(|| owed.clone());
     }
-    if !decision.override_changes.is_empty() {
-        commands.push(Command::ChangeOverrides(decision.override_changes.clone()));
+    if !decision.declared_changes.is_empty() {
+        commands.push(Command::ChangeDeclared(decision.declared_changes.clone()));
     }
     if let Some(ledger) = &decision.ledger_write {
         memory.ledger_number += 1;

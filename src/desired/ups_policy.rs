@@ -30,14 +30,14 @@ pub struct Rewritten {
     /// What is obeyed.
     pub effective: Effective,
     /// The change of `desired.yaml`, override by override.
-    pub changes: Vec<OverrideChange>,
+    pub changes: Vec<DeclaredChange>,
     /// What is made of each UPS.
     pub power: Power,
 }
 
 /// One change of the overrides; nothing else of the file is touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OverrideChange {
+pub enum DeclaredChange {
     /// Sets or replaces the override of its source.
     Set(Override),
     /// Takes the override of this source away.
@@ -133,7 +133,7 @@ pub fn rewrite(
     let (declared, health) = declared;
     let power = assess_all(config, declared, snapshot, ledger, memory, budget, now);
     let pass = Pass { config, declared, snapshot, memory, budget, power: &power, now };
-    let changes = pass.override_changes();
+    let changes = pass.declared_changes();
     let mut obeyed = declared.clone();
     for change in &changes {
         apply(&mut obeyed, change);
@@ -143,13 +143,13 @@ pub fn rewrite(
 }
 
 /// Applies one change to a declared state; the store does the same to the file.
-pub fn apply(declared: &mut Declared, change: &OverrideChange) {
+pub fn apply(declared: &mut Declared, change: &DeclaredChange) {
     match change {
-        OverrideChange::Set(one) => {
+        DeclaredChange::Set(one) => {
             declared.overrides.retain(|other| other.source != one.source);
             declared.overrides.push(one.clone());
         }
-        OverrideChange::Clear { source, .. } => declared.overrides.retain(|other| other.source != *source),
+        DeclaredChange::Clear { source, .. } => declared.overrides.retain(|other| other.source != *source),
     }
 }
 
@@ -247,20 +247,20 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn override_changes(&self) -> Vec<OverrideChange> {
+    fn declared_changes(&self) -> Vec<DeclaredChange> {
         let mut changes = Vec::new();
         for (name, assessment) in &self.power.upses {
             let standing = self.declared.overrides.iter().find(|one| one.source == source(name));
             if assessment.verdict == UpsVerdict::Critical && self.darkens(name) {
                 let wanted = self.trigger(name, assessment);
                 match standing {
-                    None => changes.push(OverrideChange::Set(wanted)),
-                    Some(one) => changes.extend(self.stricter(one, wanted, assessment).map(OverrideChange::Set)),
+                    None => changes.push(DeclaredChange::Set(wanted)),
+                    Some(one) => changes.extend(self.stricter(one, wanted, assessment).map(DeclaredChange::Set)),
                 }
             } else if standing.is_some()
-                && let Some(because) = self.release(assessment)
+                && let Some(because) = self.release(name, assessment)
             {
-                changes.push(OverrideChange::Clear { source: source(name), because });
+                changes.push(DeclaredChange::Clear { source: source(name), because });
             }
         }
         for one in &self.declared.overrides {
@@ -268,7 +268,7 @@ impl Pass<'_> {
                 && !self.config.upses.contains_key(&UpsName::from(ups))
             {
                 let because = format!("UPS {ups} is not configured any more");
-                changes.push(OverrideChange::Clear { source: one.source.clone(), because });
+                changes.push(DeclaredChange::Clear { source: one.source.clone(), because });
             }
         }
         changes
@@ -361,9 +361,9 @@ impl Pass<'_> {
         ))
     }
 
-    /// Why an override may be taken away: stable mains, an operator's word, or no word from the UPS since this boot for
-    /// longer than the grace (a dead UPS daemon must not keep a cluster dark).
-    fn release(&self, assessment: &Assessment) -> Option<String> {
+    /// Why an override may be taken away: stable mains, an operator's word, or no word from the UPS for longer than the grace
+    /// (a dead UPS daemon must not keep a cluster dark).
+    fn release(&self, ups: &UpsName, assessment: &Assessment) -> Option<String> {
         match assessment.verdict {
             UpsVerdict::OnLine => {
                 let stable = assessment.on_line_for?;
@@ -372,12 +372,20 @@ impl Pass<'_> {
             }
             UpsVerdict::Unknown => {
                 let grace = self.config.startup.ups_unknown_grace?;
-                (self.now.since(self.memory.began) >= grace)
-                    .then(|| format!("no word for {} s: {}", grace.as_secs(), assessment.evidence))
+                let silent = self.now.since(self.last_word(ups));
+                (silent >= grace).then(|| format!("no word for {} s: {}", silent.as_secs(), assessment.evidence))
             }
             UpsVerdict::Ignored => Some(assessment.evidence.clone()),
             UpsVerdict::OnBattery | UpsVerdict::Critical => None,
         }
+    }
+}
+
+impl Pass<'_> {
+    /// When a UPS last said anything of mains and battery, or hecate began to listen: words that say nothing are silence.
+    fn last_word(&self, ups: &UpsName) -> Duration {
+        let told = self.memory.upses.get(ups).and_then(|polls| polls.told);
+        told.map_or(self.memory.began, |told| told.max(self.memory.began))
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::desired::ups_policy::OverrideChange;
+use crate::desired::ups_policy::DeclaredChange;
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::{MachineId, NodeName};
@@ -34,7 +34,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 pub(super) enum Job {
     ReadDeclared,
     Ledger(u64, Box<Ledger>),
-    Overrides(Vec<OverrideChange>),
+    Overrides(Vec<DeclaredChange>),
     History(History, usize),
     Intent(IntentRecord),
     Drain(oneshot::Sender<()>),
@@ -164,10 +164,10 @@ fn keep(
     }
 }
 
-fn write_override(store: &Store, change: &OverrideChange) -> Result<(), StoreError> {
+fn write_override(store: &Store, change: &DeclaredChange) -> Result<(), StoreError> {
     match change {
-        OverrideChange::Set(one) => store.set_override(one.clone()),
-        OverrideChange::Clear { source, .. } => store.clear_override(source).map(|_| ()),
+        DeclaredChange::Set(one) => store.set_override(one.clone()),
+        DeclaredChange::Clear { source, .. } => store.clear_override(source).map(|_| ()),
     }
 }
 

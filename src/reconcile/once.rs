@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::config::Config;
-use crate::decide::{Known, decide};
 use crate::desired::{Declared, DeclaredHealth, Spec};
+use crate::desk::Desk;
 use crate::history::History;
 use crate::ledger::{Ledger, Wish};
 use crate::model::{ClusterState, Now, Reading};
@@ -21,22 +21,12 @@ use crate::snapshot::Snapshot;
 use crate::status::Status;
 use crate::store::{DeclaredFile, HistoryFile, LedgerFile, Store};
 use crate::telemetry::chain;
-use crate::tracker::{Event, Memory, track};
 
 /// A desired state of this host's very first start is set by this name.
 const FIRST_START: &str = "hecate (first start)";
 
-/// What was read from the state directory at a start.
-pub(super) struct Found {
-    pub(super) declared: Declared,
-    pub(super) health: DeclaredHealth,
-    pub(super) ledger: Ledger,
-    pub(super) ledger_problem: Option<String>,
-    pub(super) history: History,
-}
-
 /// Reads what is on disk. Fails on nothing: what cannot be read is shown and held.
-pub(super) fn read(store: &Store, now: &Now) -> Found {
+pub(super) fn read(store: &Store, now: &Now) -> Desk {
     let history = match store.read_history() {
         HistoryFile::Good(history) => history,
         HistoryFile::Missing => History::default(),
@@ -71,7 +61,7 @@ pub(super) fn read(store: &Store, now: &Now) -> Found {
         Ok(enrolled) => ledger.machine_ids.extend(enrolled),
         Err(error) => tracing::warn!(error = %chain(&error), "enrolled machine ids cannot be read"),
     }
-    Found { declared, health, ledger, ledger_problem, history }
+    Desk { ledger, ledger_problem, history, ..Desk::new(declared, health, now) }
 }
 
 /// The ledger in place of one that was lost: the wish counts as carried out, so that nothing is done a second time and
@@ -92,29 +82,17 @@ pub(super) async fn pass_once(
     wake: &Notify,
 ) -> Status {
     let began = clock::now();
-    let Found { mut declared, health, ledger, ledger_problem, history } = read(store, &began);
-    let health = if wish.is_some() { DeclaredHealth::Good } else { health };
+    let mut desk = read(store, &began);
     if let Some(spec) = wish {
-        declared.spec = spec;
+        (desk.declared.spec, desk.health) = (spec, DeclaredHealth::Good);
     }
     let deadline = tokio::time::Instant::now() + limit;
-    let mut memory = Memory { began: began.boottime, ..Memory::default() };
     eyes.look_closely();
     loop {
         let now = clock::now();
         let snapshot = believing_clocks(eyes.snapshot(), &now);
-        memory = track(memory, Event::Observed(&snapshot), &now).0;
-        let known = Known {
-            config,
-            declared: &declared,
-            health: &health,
-            snapshot: &snapshot,
-            history: &history,
-            ledger: &ledger,
-            ledger_problem: ledger_problem.as_deref(),
-            memory: &memory,
-        };
-        let decision = decide(known, &now);
+        desk.observe(&snapshot, &now);
+        let decision = desk.decide(config, &snapshot, &now);
         let is_settled = decision.plan.waits.is_empty() && eyes.is_complete();
         let woken = tokio::time::timeout_at(deadline, wake.notified()).await;
         if woken.is_err() || is_settled {

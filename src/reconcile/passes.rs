@@ -21,18 +21,17 @@ use crate::act::power::OwnHost;
 use crate::clients::ssh::Ssh;
 use crate::clock;
 use crate::config::Config;
-use crate::decide::{Decision, Known, decide};
-use crate::desired::ups_policy::{OverrideChange, apply};
-use crate::desired::{Cause, Declared, DeclaredHealth};
-use crate::history::History;
-use crate::ledger::Ledger;
+use crate::decide::Decision;
+use crate::desired::ups_policy::DeclaredChange;
+use crate::desired::{Cause, DeclaredHealth};
+use crate::desk::{Desk, Passed};
 use crate::model::Now;
 use crate::observe::Eyes;
 use crate::serve::Metrics;
 use crate::status::{Actor, LastStep, Status};
 use crate::store::{DeclaredFile, IntentRecord, Store};
 use crate::telemetry::chain;
-use crate::tracker::{Command, Event, Memory, track};
+use crate::tracker::Command;
 
 /// Passes are at least so far apart, so that a burst of watch events makes one pass and not fifty.
 const PASS_GAP: Duration = Duration::from_millis(50);
@@ -66,14 +65,9 @@ pub(super) struct Reconciler {
     metrics: Arc<Metrics>,
     keeper: Keeper,
     steps: Steps,
-    declared: Declared,
-    health: DeclaredHealth,
-    unsaved: Vec<OverrideChange>,
+    desk: Desk,
+    unsaved: Vec<DeclaredChange>,
     unsaved_in_flight: usize,
-    ledger: Ledger,
-    ledger_problem: Option<String>,
-    history: History,
-    memory: Memory,
     /// What was written last, by an earlier process at first.
     intent: Option<IntentRecord>,
     /// Whether this process has handed it to the keeper, and its write has not failed since.
@@ -100,18 +94,13 @@ impl Reconciler {
         metrics: Arc<Metrics>,
     ) -> Self {
         let now = clock::now();
-        let found = read(&store, &now);
+        let desk = read(&store, &now);
         let mut this = Self {
             keeper: Keeper::start(Arc::clone(&store), &wake),
             steps: Steps::new(Arc::clone(&wake)),
-            declared: found.declared,
-            health: found.health,
+            desk,
             unsaved: Vec::new(),
             unsaved_in_flight: 0,
-            ledger: found.ledger,
-            ledger_problem: found.ledger_problem,
-            history: found.history,
-            memory: Memory { began: now.boottime, ..Memory::default() },
             intent: store.read_intent().ok().flatten(),
             is_intent_written: false,
             is_intent_failing: false,
@@ -129,14 +118,14 @@ impl Reconciler {
             wake,
             metrics,
         };
-        if let Some(why) = &this.ledger_problem {
+        if let Some(why) = &this.desk.ledger_problem {
             tracing::error!(why, "the ledger cannot be trusted; nothing is started because of it");
             if let Err(error) = this.store.keep_bad_ledger() {
                 tracing::warn!(error = %chain(&error), "cannot keep a copy of the bad ledger");
             }
         }
         // Says false and changes nothing where there is a wish, or was one.
-        if let Err(error) = this.store.create_declared(this.declared.spec.clone()) {
+        if let Err(error) = this.store.create_declared(this.desk.declared.spec.clone()) {
             this.note_write("desired.yaml", Some(chain(&error).to_string()));
         }
         this
@@ -220,55 +209,28 @@ impl Reconciler {
         self.keeper.ask_declared();
         self.retry_writes(&now);
         let snapshot = self.parts.eyes.snapshot();
-        let commands = self.feed(Event::Observed(&snapshot), &now);
-        self.carry_out(commands);
-        let known = Known {
-            config: &self.parts.config,
-            declared: &self.declared,
-            health: &self.health,
-            snapshot: &snapshot,
-            history: &self.history,
-            ledger: &self.ledger,
-            ledger_problem: self.ledger_problem.as_deref(),
-            memory: &self.memory,
-        };
-        let mut decision = decide(known, &now);
-        if decision.episode_began {
-            let commands = self.feed(Event::EpisodeBegan, &now);
-            self.carry_out(commands);
-        }
-        if let Some(ledger) = &decision.ledger_write {
-            self.ledger.clone_from(ledger);
-        }
-        if let Some(run) = decision.finished_run.take() {
+        let Passed { decision, commands } = self.desk.pass(&self.parts.config, &snapshot, &now);
+        if let Some(run) = &decision.finished_run {
             tracing::info!(run = %run.id, result = ?run.result, seconds = run.duration.as_secs(), "run recorded");
-            self.history.push(run, self.parts.config.reconcile.runs_kept);
-            let _ = self.keeper.ask(Job::History(self.history.clone(), self.parts.config.reconcile.runs_kept));
+            let _ = self.keeper.ask(Job::History(self.desk.history.clone(), self.parts.config.reconcile.runs_kept));
         }
         self.write_intent(&decision, &now);
-        let commands = self.feed(Event::Decided(&decision), &now);
         self.carry_out(commands);
-        self.parts.eyes.focus(&decision, !self.memory.in_flight.is_empty());
+        self.parts.eyes.focus(&decision, !self.desk.memory.in_flight.is_empty());
         self.told.tell(&decision, self.pass);
         self.status(decision)
-    }
-
-    fn feed(&mut self, event: Event<'_>, now: &Now) -> Vec<Command> {
-        let (memory, commands) = track(std::mem::take(&mut self.memory), event, now);
-        self.memory = memory;
-        commands
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
                 Command::PersistLedger { number, ledger } => {
-                    let is_kept = self.ledger_problem.is_some() || self.keeper.ask(Job::Ledger(number, ledger));
+                    let is_kept = self.desk.ledger_problem.is_some() || self.keeper.ask(Job::Ledger(number, ledger));
                     if !is_kept {
                         self.retry_at.get_or_insert(clock::boottime() + WRITE_RETRY);
                     }
                 }
-                Command::ChangeOverrides(changes) => self.change_overrides(changes),
+                Command::ChangeDeclared(changes) => self.change_overrides(changes),
                 Command::Cancel(target) => self.steps.cancel(&target),
                 Command::Start(planned) => {
                     tracing::info!(step = %planned.step, because = planned.because, "start");
@@ -279,18 +241,17 @@ impl Reconciler {
         }
     }
 
-    /// Obeyed at once from memory; the file follows as soon as the disk takes it.
-    fn change_overrides(&mut self, changes: Vec<OverrideChange>) {
+    /// They are obeyed already; the file follows as soon as the disk takes it.
+    fn change_overrides(&mut self, changes: Vec<DeclaredChange>) {
         for change in changes {
             match &change {
-                OverrideChange::Set(one) => {
+                DeclaredChange::Set(one) => {
                     tracing::warn!(source = one.source, state = %one.state, path = %one.path, reason = one.reason, "override set");
                 }
-                OverrideChange::Clear { source, because } => {
+                DeclaredChange::Clear { source, because } => {
                     tracing::warn!(source, because, "override lifted");
                 }
             }
-            apply(&mut self.declared, &change);
             self.unsaved.push(change);
         }
         self.save_overrides();
@@ -311,11 +272,10 @@ impl Reconciler {
             match kept {
                 Kept::Declared(file) => self.adopt(file),
                 // A person vouches for these: they take the place of what was learned.
-                Kept::Enrolled(enrolled) => self.ledger.machine_ids.extend(enrolled),
+                Kept::Enrolled(enrolled) => self.desk.ledger.machine_ids.extend(enrolled),
                 Kept::Ledger(number, Ok(())) => {
                     self.note_write("ledger.json", None);
-                    let commands = self.feed(Event::LedgerPersisted(number), now);
-                    self.carry_out(commands);
+                    self.desk.persisted(number, now);
                 }
                 Kept::Ledger(_, Err(why)) => self.failed_write("ledger.json", why, now),
                 Kept::Overrides(Ok(())) => {
@@ -371,34 +331,29 @@ impl Reconciler {
         if std::mem::take(&mut self.is_intent_failing) {
             self.is_intent_written = false;
         }
-        if self.memory.ledger_pending.is_some() && self.ledger_problem.is_none() {
-            let is_asked = self.keeper.ask(Job::Ledger(self.memory.ledger_number, Box::new(self.ledger.clone())));
+        if self.desk.memory.ledger_pending.is_some() && self.desk.ledger_problem.is_none() {
+            let is_asked =
+                self.keeper.ask(Job::Ledger(self.desk.memory.ledger_number, Box::new(self.desk.ledger.clone())));
             tracing::debug!(is_asked, "ledger written again");
         }
     }
 
     /// Takes over what stands in `desired.yaml`; an override that is not on disk yet stays on top.
     fn adopt(&mut self, file: DeclaredFile) {
-        let before = self.health.clone();
-        match file {
-            DeclaredFile::Good(declared) => {
-                self.declared = declared;
-                self.health = DeclaredHealth::Good;
+        let before = self.desk.health.clone();
+        let (declared, health) = match (file, &before) {
+            (DeclaredFile::Good(declared), _) => (Some(declared), DeclaredHealth::Good),
+            // At a start nothing was ever read, so there is no last good wish to keep to.
+            (DeclaredFile::Missing { .. }, _) | (DeclaredFile::Unreadable { .. }, DeclaredHealth::Lost) => {
+                (None, DeclaredHealth::Lost)
             }
-            DeclaredFile::Missing { .. } => self.health = DeclaredHealth::Lost,
-            DeclaredFile::Unreadable { why } => {
-                // At a start nothing was ever read, so there is no last good wish to keep to.
-                self.health = match before {
-                    DeclaredHealth::Lost => DeclaredHealth::Lost,
-                    DeclaredHealth::Good | DeclaredHealth::LastGood { .. } => DeclaredHealth::LastGood { why },
-                };
+            (DeclaredFile::Unreadable { why }, DeclaredHealth::Good | DeclaredHealth::LastGood { .. }) => {
+                (None, DeclaredHealth::LastGood { why })
             }
-        }
-        for change in &self.unsaved {
-            apply(&mut self.declared, change);
-        }
-        if self.health != before {
-            match &self.health {
+        };
+        self.desk.adopt(declared, health, &self.unsaved);
+        if self.desk.health != before {
+            match &self.desk.health {
                 DeclaredHealth::Good => tracing::info!("desired.yaml read"),
                 DeclaredHealth::LastGood { why } => {
                     tracing::error!(
@@ -415,14 +370,14 @@ impl Reconciler {
 
     fn take_done(&mut self, done: Done, now: &Now) {
         let Done { target, outcome } = done;
-        if let Some(ended) = self.memory.in_flight.get(&target) {
+        if let Some(ended) = self.desk.memory.in_flight.get(&target) {
             let took = now.since(ended.started);
             tell_end(&ended.step.to_string(), &outcome, took);
             let step = ended.step.clone();
             self.last_steps.push_front(LastStep { at: now.wall, step, outcome: outcome.clone(), took });
             self.last_steps.truncate(LAST_STEPS_MAX);
         }
-        let commands = self.feed(Event::Ended { target, outcome }, now);
+        let commands = self.desk.ended(target, outcome, now);
         self.carry_out(commands);
     }
 

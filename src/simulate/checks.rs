@@ -39,7 +39,7 @@ pub fn check(simulation: &Simulation) -> Vec<Finding> {
     }
     let Some(decision) = simulation.last.as_ref().filter(|_| world.own_is_on) else { return findings };
     let is_mains = world.upses.values().all(|battery| battery.mains);
-    let is_wished = simulation.declared.spec.state != ClusterState::Running;
+    let is_wished = simulation.desk.declared.spec.state != ClusterState::Running;
     for planned in &decision.plan.start {
         let step = &planned.step;
         // What cuts a load is checked by whom it hurts, below; the hecate host goes off before its own is cut.

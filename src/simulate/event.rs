@@ -353,6 +353,6 @@ fn hold(simulation: &mut Simulation, what: Held, minutes: u32) {
     let set_at = simulation.now().wall;
     let expires_at = set_at.checked_add(SignedDuration::from_mins(i64::from(minutes))).unwrap_or(set_at);
     let (set_by, reason) = ("root@simulated".to_owned(), String::new());
-    simulation.declared.holds.retain(|hold| hold.what != what);
-    simulation.declared.holds.push(Hold { what, reason, set_by, set_at, expires_at });
+    simulation.desk.declared.holds.retain(|hold| hold.what != what);
+    simulation.desk.declared.holds.push(Hold { what, reason, set_by, set_at, expires_at });
 }

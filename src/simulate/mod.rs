@@ -30,15 +30,13 @@ use self::lag::Lag;
 use self::story::{Story, StoryKind};
 use self::world::World;
 use crate::config::Config;
-use crate::decide::{Decision, Known, decide};
-use crate::desired::ups_policy::apply;
+use crate::decide::Decision;
 use crate::desired::{Declared, DeclaredHealth, Options, Spec};
-use crate::history::History;
-use crate::ledger::Ledger;
+use crate::desk::{Desk, Passed};
 use crate::model::{BootId, ClusterState, Now};
 use crate::plan::Planned;
 use crate::plan::blocker::{Wait, WaitReason};
-use crate::tracker::{Command, Event, Memory, track};
+use crate::tracker::Command;
 
 /// One tick of the virtual clock while something goes on.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -54,18 +52,8 @@ pub struct Simulation {
     pub config: Config,
     /// The world.
     pub world: World,
-    /// `desired.yaml` as hecate has it.
-    pub declared: Declared,
-    /// How far that can be trusted.
-    pub health: DeclaredHealth,
-    /// The ledger as hecate has it; what of it a restart finds depends on the disk.
-    pub ledger: Ledger,
-    /// Why the ledger on disk cannot be trusted, where it cannot.
-    pub ledger_problem: Option<String>,
-    /// Past runs, likewise.
-    pub history: History,
-    /// What hecate remembers since it started.
-    pub memory: Memory,
+    /// What hecate knows; what of it a restart finds depends on the disk.
+    pub desk: Desk,
     /// What happened, told.
     pub story: Story,
     /// The last decision.
@@ -99,16 +87,14 @@ impl Simulation {
             set_at: started_at,
             options: Default::default(),
         };
+        let mut desk = Desk::new(Declared::new(spec), DeclaredHealth::Good, &now(&world));
+        // A cluster that has been running for a while has a hecate that has been, too.
+        desk.memory.began = Duration::ZERO;
         Self {
             config,
             world,
-            declared: Declared::new(spec),
+            desk,
             disk: Disk::default(),
-            health: DeclaredHealth::Good,
-            ledger: Ledger::default(),
-            ledger_problem: None,
-            history: History::default(),
-            memory: Memory::default(),
             story: Story::default(),
             last: None,
             started: Vec::new(),
@@ -124,13 +110,7 @@ impl Simulation {
 
     /// The time as the hecate host has it.
     pub fn now(&self) -> Now {
-        let elapsed = self.world.time;
-        Now {
-            boottime: elapsed,
-            boot_id: BootId::new(format!("hecate-boot-{}", self.world.own_boot)),
-            wall: self.world.wall(self.world.around.own_clock),
-            wall_synced: self.world.around.own_clock.is_synced == Some(true),
-        }
+        now(&self.world)
     }
 
     /// Lets hecate forget everything it does not keep on disk, as kill -9 and a restart do.
@@ -154,15 +134,15 @@ impl Simulation {
     /// Somebody types `hecate set-desired`.
     pub fn set_wish(&mut self, state: ClusterState, options: Options) {
         let (set_by, reason) = ("root@simulated".to_owned(), "a wish in the built-in world".to_owned());
-        self.declared.spec = Spec { state, reason, set_by, set_at: self.now().wall, options };
+        self.desk.declared.spec = Spec { state, reason, set_by, set_at: self.now().wall, options };
         self.disk.write_wish();
-        self.world.acts.skips_drain = self.declared.spec.options.skip_drain;
+        self.world.acts.skips_drain = self.desk.declared.spec.options.skip_drain;
         self.story.tell(self.world.time, StoryKind::World, format!("somebody wishes {state}"));
     }
 
     /// Whether a person must move the ledger away.
     pub fn ledger_is_spoiled(&self) -> bool {
-        self.ledger_problem.is_some() || self.disk.has_bad_ledger()
+        self.desk.ledger_problem.is_some() || self.disk.has_bad_ledger()
     }
 
     /// Plays one tick: the world moves on, then hecate makes a pass where its host is up.
@@ -214,15 +194,14 @@ impl Simulation {
     /// hecate starts: it knows what the disk holds, and the wish that a person wrote there.
     fn begin_anew(&mut self) {
         self.write(&self.now());
-        let found = self.disk.read(&self.declared);
-        self.memory = Memory { began: self.world.time, ..Memory::default() };
+        let found = self.disk.read(&self.desk.declared);
         self.lag.open(self.world.time);
-        self.history = found.history;
-        (self.ledger, self.ledger_problem) = (found.ledger, found.ledger_problem);
-        (self.declared.overrides, self.health) = (found.overrides, found.health);
+        let mut declared = Declared { overrides: found.overrides, ..self.desk.declared.clone() };
         if let Some(spec) = found.spec {
-            (self.declared.spec, self.declared.holds) = (spec, Vec::new());
+            (declared.spec, declared.holds) = (spec, Vec::new());
         }
+        let (ledger, ledger_problem, history) = (found.ledger, found.ledger_problem, found.history);
+        self.desk = Desk { ledger, ledger_problem, history, ..Desk::new(declared, found.health, &self.now()) };
         self.unwritten = None;
     }
 
@@ -232,11 +211,11 @@ impl Simulation {
         if !self.disk_works {
             return;
         }
-        let has_ledger = self.disk.write_ledger(&self.ledger);
-        self.disk.write_overrides(&self.declared.overrides);
-        self.disk.write_history(&self.history);
+        let has_ledger = self.disk.write_ledger(&self.desk.ledger);
+        self.disk.write_overrides(&self.desk.declared.overrides);
+        self.disk.write_history(&self.desk.history);
         if has_ledger && let Some(number) = self.unwritten.take() {
-            self.feed(Event::LedgerPersisted(number), now);
+            self.desk.persisted(number, now);
         }
     }
 
@@ -261,41 +240,24 @@ impl Simulation {
     fn pass(&mut self) {
         let now = self.now();
         self.write(&now);
-        self.health = self.disk.health(&self.health);
+        self.desk.health = self.disk.health(&self.desk.health);
         for (target, outcome) in self.world.take_ended() {
             self.story.ended(now.boottime, &target, &outcome);
-            self.feed(Event::Ended { target, outcome }, &now);
+            self.desk.ended(target, outcome, &now);
         }
         let snapshot = self.lag.shown(now.boottime, self.world.observe(&self.config));
-        self.feed(Event::Observed(&snapshot), &now);
-        let known = Known {
-            config: &self.config,
-            declared: &self.declared,
-            health: &self.health,
-            snapshot: &snapshot,
-            history: &self.history,
-            ledger: &self.ledger,
-            ledger_problem: self.ledger_problem.as_deref(),
-            memory: &self.memory,
-        };
-        let decision = decide(known, &now);
+        let first = self.decides_twice.is_some().then(|| {
+            self.desk.observe(&snapshot, &now);
+            self.desk.decide(&self.config, &snapshot, &now)
+        });
+        let Passed { decision, commands } = self.desk.pass(&self.config, &snapshot, &now);
         if let Some(differing) = &mut self.decides_twice {
-            *differing += u32::from(decide(known, &now) != decision);
+            *differing += u32::from(first.as_ref() != Some(&decision));
         }
-        if decision.episode_began {
-            self.feed(Event::EpisodeBegan, &now);
-        }
-        for change in &decision.override_changes {
-            self.story.override_changed(now.boottime, change);
+        for change in &decision.declared_changes {
+            self.story.declared_changed(now.boottime, change);
         }
         self.story.decided(now.boottime, &decision);
-        if let Some(ledger) = &decision.ledger_write {
-            self.ledger = ledger.clone();
-        }
-        if let Some(run) = &decision.finished_run {
-            self.history.push(run.clone(), self.config.reconcile.runs_kept);
-        }
-        let commands = self.feed(Event::Decided(&decision), &now);
         self.last = Some(decision);
         for command in commands {
             self.carry_out(command, &now);
@@ -309,11 +271,8 @@ impl Simulation {
                 self.unwritten = Some(number);
                 self.write(now);
             }
-            Command::ChangeOverrides(changes) => {
-                for change in changes {
-                    apply(&mut self.declared, &change);
-                }
-            }
+            // `write` brings it to disk.
+            Command::ChangeDeclared(_) => {}
             Command::Cancel(target) => self.world.cancel(&target),
             Command::Start(planned) => {
                 self.story.started(now.boottime, &planned);
@@ -323,10 +282,13 @@ impl Simulation {
             Command::Observe(_) => {}
         }
     }
+}
 
-    fn feed(&mut self, event: Event<'_>, now: &Now) -> Vec<Command> {
-        let (memory, commands) = track(std::mem::take(&mut self.memory), event, now);
-        self.memory = memory;
-        commands
+fn now(world: &World) -> Now {
+    Now {
+        boottime: world.time,
+        boot_id: BootId::new(format!("hecate-boot-{}", world.own_boot)),
+        wall: world.wall(world.around.own_clock),
+        wall_synced: world.around.own_clock.is_synced == Some(true),
     }
 }

@@ -93,7 +93,7 @@ impl Rehearsal {
     /// A cluster with this configuration, its past runs, and full batteries that give so much at full load.
     pub fn new(config: &Config, history: &History, runtime: Duration) -> Self {
         let mut settled = Simulation::new(config.clone(), World::running(config, runtime, 0), STARTED_AT);
-        settled.history = history.clone();
+        settled.desk.history = history.clone();
         settled.run_until(SETTLING_MAX, Simulation::is_converged);
         Self { settled, paces: Paces::learned(history), runtime }
     }
@@ -116,7 +116,7 @@ impl Rehearsal {
 
     /// What these outages say together.
     pub fn report(&self, played: Vec<Played>) -> Report {
-        let learned = Learned { runs: self.settled.history.runs().len(), steps: self.paces.count() };
+        let learned = Learned { runs: self.settled.desk.history.runs().len(), steps: self.paces.count() };
         Report::of(played, self.runtime, learned)
     }
 
@@ -192,7 +192,7 @@ impl Outage {
             if ending == Ending::MainsBack {
                 self.simulation.story.tell(self.simulation.world.time, StoryKind::World, "mains are back".to_owned());
             }
-            self.steps.append(&mut self.simulation.memory.run_steps.clone());
+            self.steps.append(&mut self.simulation.desk.memory.run_steps.clone());
             self.steps.retain(|step| step.outcome == Outcome::Tried);
             return Played {
                 seed: self.seed,
@@ -305,7 +305,7 @@ impl Outage {
         let who = format!("{}{more} lost power", lost[..lost.len().min(NAMES_MAX)].join(", "));
         let last = self.simulation.last.as_ref();
         let steps: Vec<String> =
-            self.simulation.memory.in_flight.values().take(NAMES_MAX).map(|it| it.step.to_string()).collect();
+            self.simulation.desk.memory.in_flight.values().take(NAMES_MAX).map(|it| it.step.to_string()).collect();
         let wait = last.and_then(|last| last.plan.waits.first()).map(|wait| wait.reason.to_string());
         let blocker = last.and_then(|last| last.plan.blockers.first()).map(ToString::to_string);
         let about = match (self.triggered_at, steps.is_empty(), wait, blocker) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::decide::Decision;
 use crate::desired::Cause;
-use crate::desired::ups_policy::OverrideChange;
+use crate::desired::ups_policy::DeclaredChange;
 use crate::model::{NodeName, seconds};
 use crate::plan::Planned;
 use crate::plan::step::{Outcome, Target};
@@ -128,10 +128,10 @@ impl Story {
     }
 
     /// Tells that the UPS policy changed an override.
-    pub fn override_changed(&mut self, at: Duration, change: &OverrideChange) {
+    pub fn declared_changed(&mut self, at: Duration, change: &DeclaredChange) {
         let text = match change {
-            OverrideChange::Set(one) => format!("{} demands {} ({}): {}", one.source, one.state, one.path, one.reason),
-            OverrideChange::Clear { source, because } => format!("{source} is lifted: {because}"),
+            DeclaredChange::Set(one) => format!("{} demands {} ({}): {}", one.source, one.state, one.path, one.reason),
+            DeclaredChange::Clear { source, because } => format!("{source} is lifted: {because}"),
         };
         self.tell(at, StoryKind::Override, text);
     }

@@ -134,7 +134,7 @@ fn afterwards(simulation: &mut Simulation, watch: &mut Watch, tally: &mut Tally)
         watch.note(&event, simulation);
     }
     simulation.world.acts.faults.clear();
-    simulation.declared.holds.clear();
+    simulation.desk.declared.holds.clear();
     let mut looks = LOOKS.iter().chain([&LAST_LOOK]).peekable();
     while simulation.world.time < began + CONVERGES_WITHIN {
         let mut by = simulation.next_tick();
@@ -181,7 +181,7 @@ fn people(simulation: &mut Simulation, watch: &mut Watch, allow_on_battery: bool
     }
     let allow_peer_startup = simulation.config.coordination.role == CoordinationRole::Peer;
     let mut blockers = simulation.last.iter().flat_map(|last| &last.plan.blockers);
-    let skip_time_sync = simulation.declared.spec.options.skip_time_sync
+    let skip_time_sync = simulation.desk.declared.spec.options.skip_time_sync
         || blockers.any(|blocker| matches!(blocker, Blocker::TimeNotSynced { .. }));
     let options = Options { allow_on_battery, allow_peer_startup, skip_time_sync, ..Options::default() };
     acts.push(Event::Wish { state: ClusterState::Running, options });

@@ -1,19 +1,18 @@
-//! One hecate host: the real `decide()` and `track()`, and a driver that does as `reconcile/passes.rs` does.
+//! One hecate host: the real `decide()` and `track()`, and a driver that carries out what its [`Desk`] says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 
 use hecate::config::Config;
-use hecate::decide::{Decision, Known, decide};
-use hecate::desired::ups_policy::apply;
+use hecate::decide::Decision;
 use hecate::desired::{Declared, DeclaredHealth, Options, Override, Spec};
-use hecate::history::History;
+use hecate::desk::Desk;
 use hecate::ledger::Ledger;
 use hecate::model::ClusterState;
 use hecate::plan::step::{Outcome, Step, Target};
 use hecate::snapshot::Snapshot;
-use hecate::tracker::{Command, Event, Memory, track};
+use hecate::tracker::Command;
 
 use super::cluster::{NAMES, NOW, TICK, machine_id};
 use super::normal;
@@ -23,16 +22,12 @@ use super::world::World;
 /// What one hecate host knows and has begun.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Hecate {
-    /// `desired.yaml` as the process has it.
-    pub(crate) declared: Declared,
-    /// The ledger as the process has it.
-    pub(crate) ledger: Ledger,
+    /// What the process knows.
+    pub(crate) desk: Desk,
     /// The ledger and the overrides that a restart finds.
     pub(crate) disk: (Ledger, Vec<Override>),
     /// Whether the disk takes writes.
     pub(crate) disk_works: bool,
-    /// What the process remembers.
-    pub(crate) memory: Memory,
     /// Steps that are under way and that nobody waits for any more.
     pub(crate) late: Vec<Step>,
     /// Its runs are numbered from here on.
@@ -86,23 +81,23 @@ impl Hecate {
         // As learned long ago: when and how they are learned is not in this model.
         let machine_ids = NAMES.iter().enumerate().map(|(node, name)| (name.clone(), machine_id(node))).collect();
         let ledger = Ledger { machine_ids, ..Ledger::default() };
-        let declared = Declared::new(wish(ClusterState::Running, 0));
-        let memory = Memory { began: NOW.boottime, ..Memory::default() };
         let disk = (ledger.clone(), Vec::new());
-        Self { declared, ledger, disk, disk_works: true, memory, late: Vec::new(), runs_from, digest: 0 }
+        let declared = Declared::new(wish(ClusterState::Running, 0));
+        let desk = Desk { ledger, ..Desk::new(declared, DeclaredHealth::Good, &NOW) };
+        Self { desk, disk, disk_works: true, late: Vec::new(), runs_from, digest: 0 }
     }
 
     /// The process is killed and started again, by an unplanned end of its host too: it knows what the disk holds.
     /// What was under way is carried out, or was lost.
     pub(crate) fn restart(&mut self, fates: &BTreeMap<Target, Fate>, planted: Planted) {
-        let memory = std::mem::take(&mut self.memory);
+        let memory = std::mem::take(&mut self.desk.memory);
         let is_coming = |target: &Target| !matches!(fates.get(target), Some(Fate::Lost | Fate::Hangs));
         let under_way = memory.in_flight.into_iter().filter(|(target, _)| is_coming(target));
         self.late.extend(under_way.map(|(_, one)| one.step));
-        self.memory.began = NOW.boottime;
-        self.ledger.clone_from(&self.disk.0);
-        self.declared.overrides.clone_from(&self.disk.1);
-        planted.at_restart(&mut self.ledger);
+        self.desk.memory.began = NOW.boottime;
+        self.desk.ledger.clone_from(&self.disk.0);
+        self.desk.declared.overrides.clone_from(&self.disk.1);
+        planted.at_restart(&mut self.desk.ledger);
     }
 
     /// A tick ends: steps that are under way have their effect.
@@ -116,7 +111,7 @@ impl Hecate {
             let _ = world.obey(&step);
         }
         let mut ended = Vec::new();
-        for (target, one) in &self.memory.in_flight {
+        for (target, one) in &self.desk.memory.in_flight {
             let outcome = match fates.get(target) {
                 None => world.obey(&one.step),
                 Some(Fate::Lost) => Outcome::Failed { why: String::new() },
@@ -138,9 +133,9 @@ impl Hecate {
 
     /// Everything is a tick older.
     pub(crate) fn age(&mut self) {
-        normal::age_ledger(&mut self.ledger);
+        normal::age_ledger(&mut self.desk.ledger);
         normal::age_ledger(&mut self.disk.0);
-        normal::age_memory(&mut self.memory);
+        normal::age_memory(&mut self.desk.memory);
     }
 
     /// The passes of one tick: one with the news, and one more as soon as the disk has taken what the first one wrote.
@@ -153,13 +148,12 @@ impl Hecate {
     ) -> Vec<Passed> {
         self.write(planted);
         for (target, outcome) in ended {
-            self.feed(Event::Ended { target, outcome });
+            let _ = self.desk.ended(target, outcome, &NOW);
         }
-        self.feed(Event::Observed(snapshot));
         let mut passes = vec![self.pass(config, snapshot, planted)];
-        if self.memory.ledger_pending.is_some() {
+        if self.desk.memory.ledger_pending.is_some() {
             self.write(planted);
-            if self.memory.ledger_pending.is_none() {
+            if self.desk.memory.ledger_pending.is_none() {
                 passes.push(self.pass(config, snapshot, planted));
                 self.write(planted);
             }
@@ -168,34 +162,17 @@ impl Hecate {
     }
 
     fn pass(&mut self, config: &Config, snapshot: &Snapshot, planted: Planted) -> Passed {
-        let under_way: BTreeSet<Target> = self.memory.in_flight.keys().cloned().collect();
+        let under_way: BTreeSet<Target> = self.desk.memory.in_flight.keys().cloned().collect();
         planted.before_a_pass(self);
-        let history = History::default();
-        let known = Known {
-            config,
-            declared: &self.declared,
-            health: &DeclaredHealth::Good,
-            snapshot,
-            history: &history,
-            ledger: &self.ledger,
-            ledger_problem: None,
-            memory: &self.memory,
-        };
-        let mut decision = decide(known, &NOW);
-        normal::strip_decision(&mut decision);
-        let had_converged = self.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
-        if decision.episode_began {
-            self.feed(Event::EpisodeBegan);
-        }
-        if let Some(ledger) = &decision.ledger_write {
-            self.ledger.clone_from(ledger);
-        }
-        let has_converged = self.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
-        let commands = self.feed(Event::Decided(&decision));
+        let had_converged = self.desk.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
+        let hecate::desk::Passed { decision, commands } = self.desk.pass(config, snapshot, &NOW);
+        normal::strip_ledger(&mut self.desk.ledger);
+        let has_converged = self.desk.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
+        self.desk.declared.overrides.iter_mut().for_each(normal::strip_override);
         let mut passed = Passed {
             started: Vec::new(),
             doubled: BTreeSet::new(),
-            was_durable: self.ledger == self.disk.0,
+            was_durable: self.desk.ledger == self.disk.0,
             has_just_converged: has_converged && (!had_converged || decision.episode_began),
             decision,
         };
@@ -209,15 +186,9 @@ impl Hecate {
     fn carry_out(&mut self, command: Command, under_way: &BTreeSet<Target>, passed: &mut Passed) {
         match command {
             // `write` does it, where the disk takes it.
-            Command::PersistLedger { .. } | Command::Observe(_) => {}
-            Command::ChangeOverrides(changes) => {
-                for change in changes {
-                    apply(&mut self.declared, &change);
-                }
-                self.declared.overrides.iter_mut().for_each(normal::strip_override);
-            }
+            Command::PersistLedger { .. } | Command::ChangeDeclared(_) | Command::Observe(_) => {}
             Command::Cancel(target) => {
-                self.feed(Event::Ended { target, outcome: Outcome::Cancelled });
+                let _ = self.desk.ended(target, Outcome::Cancelled, &NOW);
             }
             Command::Start(planned) => {
                 let target = planned.step.target();
@@ -232,38 +203,32 @@ impl Hecate {
     /// Brings to disk what it takes.
     fn write(&mut self, planted: Planted) {
         if self.disk_works {
-            self.disk.0.clone_from(&self.ledger);
-            self.disk.1.clone_from(&self.declared.overrides);
+            self.disk.0.clone_from(&self.desk.ledger);
+            self.disk.1.clone_from(&self.desk.declared.overrides);
         }
-        if self.memory.ledger_pending.is_some() && (self.disk_works || planted == Planted::LedgerNotAwaited) {
-            self.feed(Event::LedgerPersisted(self.memory.ledger_number));
+        if self.desk.memory.ledger_pending.is_some() && (self.disk_works || planted == Planted::LedgerNotAwaited) {
+            self.desk.persisted(self.desk.memory.ledger_number, &NOW);
         }
-    }
-
-    fn feed(&mut self, event: Event<'_>) -> Vec<Command> {
-        let (memory, commands) = track(std::mem::take(&mut self.memory), event, &NOW);
-        self.memory = memory;
-        commands
     }
 
     /// A node's host was booted.
     pub(crate) fn boot_node(&mut self, node: usize) {
-        normal::boot_node(&mut self.ledger, node);
+        normal::boot_node(&mut self.desk.ledger, node);
         normal::boot_node(&mut self.disk.0, node);
-        let steps = self.memory.in_flight.values_mut().map(|one| &mut one.step);
+        let steps = self.desk.memory.in_flight.values_mut().map(|one| &mut one.step);
         steps.chain(&mut self.late).for_each(|step| normal::boot_node_of(step, node));
     }
 
     /// Names runs by their numbers.
     pub(crate) fn number_runs(&mut self, world: &mut World) {
-        let Self { ledger, disk, memory, late, runs_from, .. } = self;
-        normal::number_runs(*runs_from, &mut world.saved, (ledger, &mut disk.0), memory, late);
+        let Self { desk, disk, late, runs_from, .. } = self;
+        normal::number_runs(*runs_from, &mut world.saved, (&mut desk.ledger, &mut disk.0), &mut desk.memory, late);
     }
 
     /// Computes the figure by which a state is told from others, once a tick instead of once an action.
     pub(crate) fn seal(&mut self) {
         let mut text = Digest::default();
-        let Self { declared, ledger, disk, disk_works, memory, late, .. } = self;
+        let Self { desk: Desk { declared, ledger, memory, .. }, disk, disk_works, late, .. } = self;
         // Every field is named, so that a new one is a question: what is left out never changes here.
         let ledgers = [&*ledger, &disk.0].map(|ledger| {
             let Ledger {
@@ -308,21 +273,21 @@ impl std::fmt::Write for Digest {
 
 impl std::fmt::Display for Hecate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let episode = self.ledger.episode.as_ref();
+        let episode = self.desk.ledger.episode.as_ref();
         let phases: Vec<_> = episode.into_iter().flat_map(|episode| episode.phases.keys()).collect();
         let is_over = episode.is_some_and(|episode| episode.converged.is_some());
-        let under_way: Vec<String> = self.memory.in_flight.values().map(|one| one.step.to_string()).collect();
-        let waits: Vec<&String> = self.memory.waits.keys().collect();
+        let under_way: Vec<String> = self.desk.memory.in_flight.values().map(|one| one.step.to_string()).collect();
+        let waits: Vec<&String> = self.desk.memory.waits.keys().collect();
         write!(
             f,
             "wish {}, {} overrides, converged {is_over}, {phases:?}",
-            self.declared.spec.state,
-            self.declared.overrides.len()
+            self.desk.declared.spec.state,
+            self.desk.declared.overrides.len()
         )?;
         write!(
             f,
             ", under way {under_way:?}, waits {waits:?}, told off {:?}",
-            self.ledger.powered_off.keys().map(|name| name.as_str()).collect::<Vec<_>>()
+            self.desk.ledger.powered_off.keys().map(|name| name.as_str()).collect::<Vec<_>>()
         )
     }
 }

@@ -19,7 +19,6 @@
 
 use std::time::Duration;
 
-use hecate::decide::Decision;
 use hecate::desired::Override;
 use hecate::ledger::{Episode, Ledger};
 use hecate::model::{BootId, IntentRecord, RunId, Stamp};
@@ -131,6 +130,7 @@ fn age_polls(polls: &mut UpsMemory) {
     polls.samples.iter_mut().for_each(|sample| sample.began = older(sample.began, OLD));
     polls.words_since.values_mut().for_each(|since| *since = older(*since, 3));
     polls.first = polls.first.map(|first| older(first, 1));
+    polls.told = polls.told.map(|told| older(told, OLD));
     polls.runtime_since = polls.runtime_since.map(|since| older(since, OLD));
     if let Some(from) = &mut polls.drawn_from {
         from.began = older(from.began, OLD);
@@ -143,11 +143,9 @@ pub(crate) fn strip_override(one: &mut Override) {
     one.set_at = NOW.wall;
 }
 
-/// A decision's new ledger without the words.
-pub(crate) fn strip_decision(decision: &mut Decision) {
-    if let Some(episode) = decision.ledger_write.as_mut().and_then(|ledger| ledger.episode.as_mut()) {
-        episode.trigger.clear();
-    }
+/// A ledger without the words.
+pub(crate) fn strip_ledger(ledger: &mut Ledger) {
+    ledger.episode.iter_mut().for_each(|episode| episode.trigger.clear());
 }
 
 /// The host hecate runs on was booted.

@@ -134,14 +134,14 @@ impl Model for Pair {
         for (host, Host { hecate, .. }) in state.hosts.iter().map(|host| &**host).enumerate() {
             if state.left.wishes > 0 {
                 let states = [ClusterState::Running, ClusterState::DrainedOff, ClusterState::Poweroff];
-                let others = states.into_iter().filter(|one| *one != hecate.declared.spec.state);
+                let others = states.into_iter().filter(|one| *one != hecate.desk.declared.spec.state);
                 actions.extend(others.map(|wished| Happens::Wish(host, wished)));
             }
             if state.left.faults == 0 {
                 continue;
             }
             actions.push(Happens::Killed(host));
-            for target in hecate.memory.in_flight.keys().filter(|target| !state.fates[host].contains_key(target)) {
+            for target in hecate.desk.memory.in_flight.keys().filter(|target| !state.fates[host].contains_key(target)) {
                 actions.extend([Fate::Lost, Fate::Late].map(|fate| Happens::Step(host, target.clone(), fate)));
             }
         }
@@ -167,7 +167,7 @@ impl Model for Pair {
             Happens::Wish(host, wished) => {
                 state.left.wishes -= 1;
                 let spec = wish(wished, self.budget.wishes - state.left.wishes);
-                change(&mut state, host, |hecate, _| hecate.declared.spec = spec);
+                change(&mut state, host, |hecate, _| hecate.desk.declared.spec = spec);
             }
             Happens::Killed(host) => {
                 state.left.faults -= 1;
@@ -189,7 +189,7 @@ impl Model for Pair {
 fn change(state: &mut State, host: usize, change: impl FnOnce(&mut Hecate, &BTreeMap<Target, Fate>)) {
     let hecate = &mut Arc::make_mut(&mut state.hosts[host]).hecate;
     change(hecate, &state.fates[host]);
-    state.fates[host].retain(|target, _| hecate.memory.in_flight.contains_key(target));
+    state.fates[host].retain(|target, _| hecate.desk.memory.in_flight.contains_key(target));
     hecate.number_runs(&mut state.world);
     hecate.seal();
 }
@@ -215,7 +215,7 @@ impl Pair {
             let mut snapshot = observe(world, None);
             let answer = (!last.is_parted).then(|| said[host].clone());
             // Its last word counts on when it no longer answers.
-            let known = one.hecate.ledger.peers.get(&other()).and_then(|word| word.intent.clone());
+            let known = one.hecate.desk.ledger.peers.get(&other()).and_then(|word| word.intent.clone());
             let seen = answer.clone().unwrap_or(known);
             snapshot.peers = BTreeMap::from([(other(), observe_other(answer))]);
             self.planted.see(&mut snapshot, &one.hecate);
@@ -241,11 +241,11 @@ impl Pair {
         ended: Vec<(Target, hecate::plan::step::Outcome)>,
         asked: &mut Vec<Step>,
     ) -> Option<Rule> {
-        let spec = one.hecate.declared.spec.clone();
-        let was_over = one.hecate.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
+        let spec = one.hecate.desk.declared.spec.clone();
+        let was_over = one.hecate.desk.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_some());
         let passes = one.hecate.passes(&CONFIGS[host], snapshot, ended, self.planted);
         let truth = Truth { is_looked: true, is_carried_out: false, is_alone: false };
-        let is_rewritten = one.hecate.declared.spec != spec;
+        let is_rewritten = one.hecate.desk.declared.spec != spec;
         let broken = judge(world, &one.hecate, &passes, truth)
             .or(is_rewritten.then_some(rules::WISH))
             .or_else(|| Self::judge_together(host, &passes, seen, was_over));

@@ -39,7 +39,7 @@ impl Planted {
     pub(crate) fn see(self, snapshot: &mut Snapshot, hecate: &Hecate) {
         match self {
             Planted::SeesMains => replace_word(snapshot, UpsWord::Ob, UpsWord::Ol),
-            Planted::SeesNoReturn if !hecate.declared.overrides.is_empty() => {
+            Planted::SeesNoReturn if !hecate.desk.declared.overrides.is_empty() => {
                 replace_word(snapshot, UpsWord::Ol, UpsWord::Ob);
             }
             Planted::SeesNoPods => {
@@ -69,23 +69,23 @@ impl Planted {
     /// Distorts what is known.
     pub(crate) fn before_a_pass(self, hecate: &mut Hecate) {
         if self == Planted::KeepsMarks {
-            let run = hecate.ledger.episode.as_ref().map(|episode| episode.run.clone());
-            for told in hecate.ledger.powered_off.values_mut() {
+            let run = hecate.desk.ledger.episode.as_ref().map(|episode| episode.run.clone());
+            for told in hecate.desk.ledger.powered_off.values_mut() {
                 told.boot_id = Some(BootId::from(THIS_BOOT));
                 told.run.clone_from(&run);
             }
         }
         if self == Planted::ForgetsInFlight {
-            hecate.memory.in_flight.clear();
+            hecate.desk.memory.in_flight.clear();
         }
     }
 
     /// Distorts what is kept.
     pub(crate) fn after_a_pass(self, hecate: &mut Hecate) {
         if self == Planted::RewritesWish
-            && let Some(one) = hecate.declared.strictest()
+            && let Some(one) = hecate.desk.declared.strictest()
         {
-            hecate.declared.spec.state = one.state.max(ClusterState::DrainedOff);
+            hecate.desk.declared.spec.state = one.state.max(ClusterState::DrainedOff);
         }
     }
 

@@ -80,7 +80,7 @@ fn judge_step(world: &World, hecate: &Hecate, passed: &Passed, step: &Step, trut
     if is_start && world.ups == Mood::Honest && world.level * 2 < FULL {
         return Some(BELOW_GATE);
     }
-    let is_wished = hecate.declared.spec.state != ClusterState::Running;
+    let is_wished = hecate.desk.declared.spec.state != ClusterState::Running;
     if step.is_disruptive() && on_battery == Some(false) && !is_wished {
         return Some(HEALTHY_MAINS);
     }
@@ -109,7 +109,7 @@ fn had_outage(world: &World, step: &Step) -> bool {
 /// What ends for good what runs on a node.
 fn judge_end(world: &World, hecate: &Hecate, passed: &Passed, step: &Step, truth: Truth) -> Option<Rule> {
     let effective = &passed.decision.effective;
-    let phases = hecate.ledger.episode.as_ref().map(|episode| &episode.phases);
+    let phases = hecate.desk.ledger.episode.as_ref().map(|episode| &episode.phases);
     let has_begun = |phase| phases.is_some_and(|phases| phases.contains_key(&phase));
     let (node, path, rule) = match step {
         Step::PowerOff { node, path, .. } => (node, *path, UNDRAINED),

@@ -133,7 +133,7 @@ impl Model for Single {
         }
         if state.left.wishes > 0 && world.own_on {
             let states = [ClusterState::Running, ClusterState::DrainedOff, ClusterState::Poweroff];
-            let others = states.into_iter().filter(|one| *one != state.hecate.declared.spec.state);
+            let others = states.into_iter().filter(|one| *one != state.hecate.desk.declared.spec.state);
             actions.extend(others.map(Happens::Wish));
         }
         recoveries(state, actions);
@@ -201,7 +201,7 @@ fn faults(state: &State, actions: &mut Vec<Happens>) {
     if state.hecate.disk_works {
         actions.push(Happens::DiskFull);
     }
-    for target in state.hecate.memory.in_flight.keys().filter(|target| !state.fates.contains_key(target)) {
+    for target in state.hecate.desk.memory.in_flight.keys().filter(|target| !state.fates.contains_key(target)) {
         let fates = [Fate::Lost, Fate::Hangs, Fate::Twice, Fate::Late];
         actions.extend(fates.map(|fate| Happens::Step(target.clone(), fate)));
     }
@@ -223,17 +223,17 @@ impl Single {
         if world.own_on {
             let mut snapshot = observe(world, last.stuck.as_ref());
             self.planted.see(&mut snapshot, &hecate);
-            let spec = hecate.declared.spec.clone();
+            let spec = hecate.desk.declared.spec.clone();
             let passes = hecate.passes(&CONFIG, &snapshot, ended, self.planted);
             let truth = Truth { is_looked: last.stuck.is_none(), is_carried_out: last.is_carried_out, is_alone: true };
-            let is_rewritten = hecate.declared.spec != spec;
+            let is_rewritten = hecate.desk.declared.spec != spec;
             state.broken = judge(world, &hecate, &passes, truth).or(is_rewritten.then_some(rules::WISH));
             asked = passes.into_iter().flat_map(|passed| passed.started).collect();
         } else {
             // By its own hand, and not because of an outage: then the wish was carried out.
             let goes_by_itself = |one: &hecate::tracker::InFlight| matches!(one.step, Step::PowerOffOwnHost { .. });
-            let is_wish = hecate.declared.overrides.is_empty() && world.level > 0;
-            state.is_carried_out |= is_wish && hecate.memory.in_flight.values().any(goes_by_itself);
+            let is_wish = hecate.desk.declared.overrides.is_empty() && world.level > 0;
+            state.is_carried_out |= is_wish && hecate.desk.memory.in_flight.values().any(goes_by_itself);
             hecate.restart(&BTreeMap::new(), self.planted);
             asked = Vec::new();
         }
@@ -299,7 +299,7 @@ impl Single {
                 state.wish_number += 1;
                 state.is_carried_out = false;
                 let spec = wish(wished, state.wish_number);
-                self.change(state, |hecate, _| hecate.declared.spec = spec);
+                self.change(state, |hecate, _| hecate.desk.declared.spec = spec);
             }
             Happens::ForeignCordon(node) => world.hosts[node].cordon = Cordon::Foreign,
         }
@@ -308,7 +308,7 @@ impl Single {
     fn switch_own_on(&self, state: &mut State) {
         (state.world.own_on, state.world.own_outage) = (true, !state.world.mains);
         self.change(state, |hecate, fates| {
-            normal::boot_own(&mut hecate.ledger);
+            normal::boot_own(&mut hecate.desk.ledger);
             normal::boot_own(&mut hecate.disk.0);
             hecate.restart(fates, self.planted);
         });
@@ -317,7 +317,7 @@ impl Single {
     fn change(&self, state: &mut State, change: impl FnOnce(&mut Hecate, &BTreeMap<Target, Fate>)) {
         let hecate = Arc::make_mut(&mut state.hecate);
         change(hecate, &state.fates);
-        state.fates.retain(|target, _| hecate.memory.in_flight.contains_key(target));
+        state.fates.retain(|target, _| hecate.desk.memory.in_flight.contains_key(target));
         hecate.number_runs(&mut state.world);
         hecate.seal();
     }

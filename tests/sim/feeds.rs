@@ -68,7 +68,7 @@ fn a_node_with_two_feeds_lives_while_one_of_them_holds() {
     cut(&mut simulation, "left");
     play(&mut simulation, 40 * MINUTE, |_| false);
     assert_eq!(off(&simulation), BTreeSet::new(), "{}", told(&simulation));
-    assert!(simulation.declared.overrides.is_empty(), "{}", told(&simulation));
+    assert!(simulation.desk.declared.overrides.is_empty(), "{}", told(&simulation));
     cut(&mut simulation, "right");
     assert!(play(&mut simulation, 20 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
 }
@@ -112,7 +112,7 @@ fn only_the_affected_nodes_go_dark_and_come_back() {
     );
     simulation.world.pace.recharge = 10 * MINUTE;
     simulation.world.mains_back(&UpsName::from("right"));
-    let is_whole = |it: &Simulation| off(it).is_empty() && it.is_converged() && it.declared.overrides.is_empty();
+    let is_whole = |it: &Simulation| off(it).is_empty() && it.is_converged() && it.desk.declared.overrides.is_empty();
     assert!(play(&mut simulation, 60 * MINUTE, is_whole), "{}", told(&simulation));
     assert!(simulation.world.objects.values().all(|object| !object.is_cordoned), "{}", told(&simulation));
 }
@@ -129,15 +129,15 @@ fn a_server_that_is_down_already_counts_against_the_quorum_of_the_rest() {
     let mut simulation = running(&text([LEFT, LEFT, RIGHT, LEFT, RIGHT], "[left]", AFFECTED));
     simulation.world.hosts.get_mut(&NodeName::from("cp-1")).unwrap().is_reachable = false;
     cut(&mut simulation, "right");
-    play(&mut simulation, 18 * MINUTE, |it| it.declared.overrides.iter().any(|one| one.nodes.is_empty()));
-    assert!(simulation.declared.overrides.iter().any(|one| one.nodes.is_empty()), "{}", told(&simulation));
+    play(&mut simulation, 18 * MINUTE, |it| it.desk.declared.overrides.iter().any(|one| one.nodes.is_empty()));
+    assert!(simulation.desk.declared.overrides.iter().any(|one| one.nodes.is_empty()), "{}", told(&simulation));
 }
 
 #[test]
 fn the_second_ups_widens_what_the_first_began() {
     let mut simulation = running(&text([LEFT, LEFT, RIGHT, LEFT, RIGHT], "[left]", AFFECTED));
     cut(&mut simulation, "right");
-    assert!(play(&mut simulation, 20 * MINUTE, |it| !it.declared.overrides.is_empty()));
+    assert!(play(&mut simulation, 20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
     cut(&mut simulation, "left");
     assert!(
         play(&mut simulation, 20 * MINUTE, |it| it.world.is_dark() && !it.world.own_is_on),
@@ -152,10 +152,10 @@ fn mains_back_in_the_middle_of_a_partial_drain_take_nothing_down() {
     simulation.config.shutdown.ups_path = UpsPath::Auto;
     simulation.world.pods.iter_mut().for_each(|pod| pod.stops_in = 2 * MINUTE);
     cut(&mut simulation, "right");
-    assert!(play(&mut simulation, 20 * MINUTE, |it| !it.declared.overrides.is_empty()));
+    assert!(play(&mut simulation, 20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
     play(&mut simulation, Duration::from_secs(5), |_| false);
     simulation.world.mains_back(&UpsName::from("right"));
-    let is_whole = |it: &Simulation| it.is_converged() && it.declared.overrides.is_empty();
+    let is_whole = |it: &Simulation| it.is_converged() && it.desk.declared.overrides.is_empty();
     assert!(play(&mut simulation, 20 * MINUTE, is_whole), "{}", told(&simulation));
     assert_eq!(off(&simulation), BTreeSet::new());
     assert!(simulation.world.objects.values().all(|object| !object.is_cordoned), "{}", told(&simulation));

@@ -57,7 +57,7 @@ fn with_peer(config: &mut Config) {
 
 fn wish(simulation: &mut Simulation, state: ClusterState, options: Options) {
     let (reason, set_by) = ("maintenance".to_owned(), "root@test".to_owned());
-    simulation.declared.spec = Spec { state, reason, set_by, set_at: simulation.now().wall, options };
+    simulation.desk.declared.spec = Spec { state, reason, set_by, set_at: simulation.now().wall, options };
 }
 
 fn wish_up(simulation: &mut Simulation) {
@@ -194,7 +194,7 @@ fn the_hecate_hosts_own_clock_counts_too() {
 #[test]
 fn a_clock_before_what_hecate_knows_is_not_in_sync() {
     let mut simulation = stopped(strict);
-    assert!(!simulation.history.runs().is_empty(), "the shutdown was recorded");
+    assert!(!simulation.desk.history.runs().is_empty(), "the shutdown was recorded");
     // All clocks are wrong alike: only the past contradicts them.
     simulation.world.around.own_clock.ahead_seconds = -24 * 3600;
     for name in simulation.config.nodes.keys() {
@@ -219,7 +219,7 @@ fn a_run_in_which_the_clock_was_set_far_ahead_holds_no_start_once_it_is_right_ag
     play(&mut simulation, MINUTE / 6);
     simulation.world.around.own_clock.ahead_seconds = 365 * 24 * 3600;
     converges(&mut simulation, 15 * MINUTE);
-    let recorded = simulation.history.runs().last().expect("the shutdown was recorded");
+    let recorded = simulation.desk.history.runs().last().expect("the shutdown was recorded");
     assert_eq!(recorded.ended_at.strftime("%Y").to_string(), "2027");
     simulation.world.around.own_clock.ahead_seconds = 0;
     simulation.restart_hecate();
@@ -244,7 +244,7 @@ fn what_was_written_down_while_this_hosts_clock_was_not_in_sync_is_not_known() {
 #[test]
 fn a_clock_of_1970_is_not_in_sync_even_where_nothing_is_known() {
     let mut simulation = stopped(strict);
-    simulation.history = History::default();
+    simulation.desk.history = History::default();
     simulation.world.around.own_clock = Clock { is_synced: Some(false), ahead_seconds: 0 };
     set_clock(&mut simulation, "cp-1", Some(true), -1_795_000_000);
     wish_up(&mut simulation);
@@ -434,7 +434,7 @@ fn a_peer_never_heard_since_this_boot_is_waited_for_as_long_as_an_intent_lasts()
         config.coordination.startup_guard_max_age = 3 * HOUR;
     });
     simulation.world.around.peers.clear();
-    simulation.ledger.peers.clear();
+    simulation.desk.ledger.peers.clear();
     wish_up(&mut simulation);
     play(&mut simulation, 10 * MINUTE);
     let is_waited_for =
@@ -498,7 +498,7 @@ fn cloned_machine_ids_that_were_learned_leave_no_host_to_an_empty_battery() {
     let mut simulation = cluster(|_| {});
     simulation.world.around.machine_ids.insert(node("worker-2"), MachineId::new("machine-worker-1"));
     for name in ["worker-1", "worker-2"] {
-        simulation.ledger.machine_ids.insert(node(name), MachineId::new("machine-worker-1"));
+        simulation.desk.ledger.machine_ids.insert(node(name), MachineId::new("machine-worker-1"));
     }
     play(&mut simulation, MINUTE);
     assert!(matches!(&plan(&simulation).blockers[..], [Blocker::SameHostTwice { .. }]));
@@ -533,7 +533,7 @@ fn another_host_at_the_address_of_one_that_was_powered_off_does_not_bring_it_bac
     simulation.world.around.impostors.remove(&away);
     simulation.world.hosts.get_mut(&away).expect("it is there").is_on = false;
     play(&mut simulation, 2 * MINUTE);
-    assert!(simulation.ledger.powered_off.contains_key(&away), "it was told, and has not come back");
+    assert!(simulation.desk.ledger.powered_off.contains_key(&away), "it was told, and has not come back");
 }
 
 #[test]

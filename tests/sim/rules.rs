@@ -27,7 +27,8 @@ fn converged(change: impl FnOnce(&mut Config)) -> Simulation {
 }
 
 fn wish(simulation: &mut Simulation, state: ClusterState) {
-    simulation.declared.spec = Spec { state, set_at: simulation.now().wall, ..simulation.declared.spec.clone() };
+    simulation.desk.declared.spec =
+        Spec { state, set_at: simulation.now().wall, ..simulation.desk.declared.spec.clone() };
 }
 
 fn plays(simulation: &mut Simulation, time: Duration) {
@@ -66,7 +67,7 @@ fn a_drain_that_does_not_end_holds_a_wish_by_name() {
 fn nothing_is_started_by_a_ledger_that_cannot_be_read() {
     let mut simulation = converged(|_| {});
     is_drained_off(&mut simulation);
-    simulation.ledger_problem = Some("its 3rd line is no JSON".to_owned());
+    simulation.desk.ledger_problem = Some("its 3rd line is no JSON".to_owned());
     wish(&mut simulation, ClusterState::Running);
     plays(&mut simulation, 5 * MINUTE);
     assert_eq!(count(&simulation, "start"), 0, "{}", told(&simulation));
@@ -112,7 +113,7 @@ fn a_step_that_failed_often_is_tried_until_it_works() {
 fn a_host_that_dies_as_the_battery_ends_costs_the_others_no_time() {
     let mut simulation = converged(|config| config.shutdown.unreachable_limit = 20 * MINUTE);
     simulation.world.upses.values_mut().for_each(|battery| battery.mains = false);
-    assert!(simulation.run_until(20 * MINUTE, |it| !it.declared.overrides.is_empty()), "{}", told(&simulation));
+    assert!(simulation.run_until(20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()), "{}", told(&simulation));
     let worker = NodeName::from("worker-1");
     simulation.world.hosts.get_mut(&worker).expect("it is there").is_reachable = false;
     assert!(simulation.run_until(20 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));

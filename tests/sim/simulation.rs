@@ -40,7 +40,7 @@ fn wish(simulation: &mut Simulation, state: ClusterState) {
 }
 
 fn wish_with(simulation: &mut Simulation, state: ClusterState, options: Options) {
-    simulation.declared.spec = Spec {
+    simulation.desk.declared.spec = Spec {
         state,
         reason: "maintenance".to_owned(),
         set_by: "root@test".to_owned(),
@@ -261,7 +261,7 @@ fn drift_is_only_shown_where_that_is_configured() {
 #[test]
 fn a_paused_node_is_left_alone_and_shown() {
     let mut simulation = converged(|_| {});
-    simulation.declared.holds.push(Hold {
+    simulation.desk.declared.holds.push(Hold {
         what: Held::Node(node("worker-1")),
         reason: "new disk".to_owned(),
         set_by: "root@test".to_owned(),
@@ -338,7 +338,7 @@ fn killing_hecate_at_any_tick_of_an_outage_changes_nothing_that_matters() {
     for tick in 0..70 {
         let mut simulation = converged(|config| config.shutdown.ups_path = UpsPath::Auto);
         cut_mains(&mut simulation);
-        assert!(simulation.run_until(20 * MINUTE, |it| !it.declared.overrides.is_empty()));
+        assert!(simulation.run_until(20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
         let is_over = simulation.run_until(Duration::from_secs(tick), |it| !it.world.own_is_on);
         if !is_over {
             simulation.restart_hecate();
@@ -430,12 +430,12 @@ fn what_never_reached_the_disk_is_not_needed_after_a_kill() {
         let mut simulation = converged(|_| {});
         simulation.disk_works = false;
         cut_mains(&mut simulation);
-        assert!(simulation.run_until(20 * MINUTE, |it| !it.declared.overrides.is_empty()));
+        assert!(simulation.run_until(20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
         simulation.run_until(Duration::from_secs(tick), |it| !it.world.own_is_on);
         if simulation.world.own_is_on {
             simulation.restart_hecate();
-            assert!(simulation.declared.overrides.is_empty(), "a full disk keeps no override");
-            assert!(simulation.ledger.powered_off.is_empty(), "nor a ledger");
+            assert!(simulation.desk.declared.overrides.is_empty(), "a full disk keeps no override");
+            assert!(simulation.desk.ledger.powered_off.is_empty(), "nor a ledger");
         }
         while simulation.world.own_is_on {
             simulation.tick();
@@ -490,7 +490,7 @@ fn a_run_that_powers_this_host_off_is_recorded_once() {
     simulation.world.pace.recharge = 10 * MINUTE;
     mains_back(&mut simulation);
     assert!(simulation.run_until(60 * MINUTE, |it| it.world.own_is_on && it.is_converged()));
-    let descents = simulation.history.runs().iter().filter(|run| run.state == ClusterState::Poweroff);
+    let descents = simulation.desk.history.runs().iter().filter(|run| run.state == ClusterState::Poweroff);
     let results: Vec<_> = descents.map(|run| (run.result, run.from_running)).collect();
     assert_eq!(results, vec![(RunResult::Converged, true)]);
 }
@@ -658,7 +658,7 @@ fn a_cluster_that_ran_again_since_its_drain_is_not_taken_for_drained() {
     let runs = |it: &Simulation| it.world.hosts.values().all(|host| host.unit == UnitState::Running);
     assert!(simulation.run_until(15 * MINUTE, runs), "{}", told(&simulation));
     simulation.run_until(Duration::from_secs(5), |_| false);
-    assert!(simulation.ledger.drained.is_empty(), "{:?}", simulation.ledger.drained);
+    assert!(simulation.desk.ledger.drained.is_empty(), "{:?}", simulation.desk.ledger.drained);
     simulation.world.hosts.values_mut().for_each(|host| (host.unit, host.system_containers) = (UnitState::Stopped, 1));
     wish(&mut simulation, ClusterState::Poweroff);
     simulation.run_until(10 * MINUTE, |_| false);
@@ -750,7 +750,7 @@ fn marked_but_never_told(simulation: &mut Simulation) -> NodeName {
     simulation.tick();
     let seen = simulation.last.as_ref().and_then(|last| last.status.snapshot.hosts.get(&marked)?.value());
     let told = PoweredOff { boot_id: seen.map(|host| host.boot_id.clone()), ..told };
-    simulation.ledger.powered_off.insert(marked.clone(), told);
+    simulation.desk.ledger.powered_off.insert(marked.clone(), told);
     marked
 }
 
@@ -785,9 +785,9 @@ fn a_host_that_goes_on_long_after_it_was_marked_was_never_told() {
     let mut simulation = converged(|_| {});
     let marked = marked_but_never_told(&mut simulation);
     simulation.run_until(simulation.config.shutdown.off_confirm - Duration::from_secs(10), |_| false);
-    assert!(simulation.ledger.powered_off.contains_key(&marked), "it may be on its way");
+    assert!(simulation.desk.ledger.powered_off.contains_key(&marked), "it may be on its way");
     simulation.run_until(Duration::from_secs(20), |_| false);
-    assert!(!simulation.ledger.powered_off.contains_key(&marked), "it goes on and on");
+    assert!(!simulation.desk.ledger.powered_off.contains_key(&marked), "it goes on and on");
 }
 
 #[test]
@@ -795,7 +795,7 @@ fn a_ups_is_not_ignored_by_a_clock_that_begins_anew() {
     let mut simulation = converged(|_| {});
     let now = simulation.now().wall;
     let ups = simulation.world.upses.keys().next().expect("there is one").clone();
-    simulation.declared.holds.push(Hold {
+    simulation.desk.declared.holds.push(Hold {
         what: Held::Ups(ups),
         reason: String::new(),
         set_by: "root@test".to_owned(),

@@ -95,7 +95,8 @@ fn times_cut(simulation: &Simulation) -> u32 {
 }
 
 fn wish(simulation: &mut Simulation, state: ClusterState) {
-    simulation.declared.spec = Spec { state, set_at: simulation.now().wall, ..simulation.declared.spec.clone() };
+    simulation.desk.declared.spec =
+        Spec { state, set_at: simulation.now().wall, ..simulation.desk.declared.spec.clone() };
 }
 
 /// Plays until a condition holds, checking every tick that no host is woken that still has power.
@@ -145,7 +146,7 @@ fn hosts_that_are_off_after_an_outage_are_woken_until_they_are_seen() {
     simulation.world.hosts.get_mut(&node("cp-2")).expect("it is there").deaf_to = Some(3);
     plays(&mut simulation, 30 * MINUTE, is_running);
     assert!(count(&simulation, "wake cp-2") >= 4, "three wake-ups were lost:\n{}", told(&simulation));
-    assert!(simulation.ledger.was_up.is_empty(), "a converged bring-up forgets who was up");
+    assert!(simulation.desk.ledger.was_up.is_empty(), "a converged bring-up forgets who was up");
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn a_converged_cluster_wakes_nobody_and_a_paused_node_is_left_off() {
     lose(&mut simulation, "worker-1");
     simulation.run_until(20 * MINUTE, |_| false);
     assert_eq!(count(&simulation, "wake"), 0, "outside of an episode:\n{}", told(&simulation));
-    simulation.declared.holds.push(Hold {
+    simulation.desk.declared.holds.push(Hold {
         what: Held::Node(node("worker-1")),
         reason: "new disk".to_owned(),
         set_by: "root@test".to_owned(),
@@ -223,7 +224,7 @@ fn a_converged_cluster_wakes_nobody_and_a_paused_node_is_left_off() {
     wish(&mut simulation, ClusterState::Running);
     simulation.run_until(20 * MINUTE, |_| false);
     assert_eq!(count(&simulation, "wake"), 0, "paused:\n{}", told(&simulation));
-    simulation.declared.holds.clear();
+    simulation.desk.declared.holds.clear();
     wish(&mut simulation, ClusterState::Running);
     assert!(simulation.run_until(MINUTE, |it| count(it, "wake worker-1") > 0), "{}", told(&simulation));
 }
@@ -252,7 +253,7 @@ fn an_ignored_node_is_woken_only_if_it_was_up_before_whatever_was_restarted() {
         }
         cut_mains(&mut simulation);
         plays(&mut simulation, 30 * MINUTE, |it| count(it, "power off") > 0);
-        assert_eq!(simulation.ledger.was_up.contains(&node("worker-2")), was_up);
+        assert_eq!(simulation.desk.ledger.was_up.contains(&node("worker-2")), was_up);
         simulation.restart_hecate();
         plays(&mut simulation, 30 * MINUTE, |it| it.world.is_dark());
         mains_back_too_early(&mut simulation);
@@ -270,7 +271,7 @@ fn an_absent_ignored_node_that_was_up_holds_nothing_up_and_obeys_the_guards() {
         config.ignore_unavailable_nodes.insert(node("worker-2"));
     });
     lose(&mut simulation, "worker-2");
-    simulation.ledger.was_up.insert(node("worker-2"));
+    simulation.desk.ledger.was_up.insert(node("worker-2"));
     cut_mains(&mut simulation);
     simulation.run_until(MINUTE, |_| false);
     wish(&mut simulation, ClusterState::Running);
@@ -422,7 +423,7 @@ fn a_restart_at_any_moment_of_a_cut_changes_nothing_that_a_host_would_feel() {
     for after in (0..8).chain([15, 25]) {
         let mut simulation = converged(with_cut);
         cut_mains(&mut simulation);
-        plays(&mut simulation, 30 * MINUTE, |it| !it.ledger.load_cuts.is_empty());
+        plays(&mut simulation, 30 * MINUTE, |it| !it.desk.ledger.load_cuts.is_empty());
         for _ in 0..after {
             simulation.tick();
         }
@@ -444,7 +445,7 @@ fn a_restart_at_any_moment_of_a_cut_tells_no_ups_twice_that_does_not_feed_this_h
             with_cut(config);
         });
         cut_mains(&mut simulation);
-        plays(&mut simulation, 30 * MINUTE, |it| !it.ledger.load_cuts.is_empty());
+        plays(&mut simulation, 30 * MINUTE, |it| !it.desk.ledger.load_cuts.is_empty());
         for _ in 0..after {
             simulation.tick();
         }

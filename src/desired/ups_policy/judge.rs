@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::time_left::{self, TimeLeft, is_drawn};
-use super::words::{REMARKS, Sense, sense};
+use super::words::{REMARKS, Sense, is_telling, sense};
 use crate::config::UpsPolicy;
 use crate::ledger::Ledger;
 use crate::model::{Now, Stamp, UpsName};
@@ -387,18 +387,4 @@ fn is_doubted(look: &Look<'_>) -> bool {
 /// What a UPS says of its runtime where that cannot be used.
 fn runtime_said(reading: &UpsReading) -> String {
     reading.runtime.map_or("no runtime".to_owned(), |it| format!("runtime {} s not credible", it.as_secs()))
-}
-
-/// Whether a status tells anything of mains and battery.
-fn is_telling(status: &UpsStatus) -> bool {
-    match sense(status) {
-        Sense::Silent | Sense::Bypassed => false,
-        Sense::Forced
-        | Sense::ForcedOnLine
-        | Sense::Calibrating
-        | Sense::LowOnBattery
-        | Sense::OnBattery
-        | Sense::DischargingOnLine
-        | Sense::OnLine => true,
-    }
 }

@@ -292,6 +292,19 @@ fn silence_is_critical_only_after_a_battery_and_a_limit() {
 }
 
 #[test]
+fn one_missed_poll_lifts_no_override_however_old_the_process_is() {
+    let old = || polls().says(700, "OL", Some(3600)).says(12, "OB LB", Some(100)).says(2, "OL", Some(3600));
+    let missed = old().falls_silent(1);
+    assert_eq!((missed.obeys(), missed.verdict()), (ClusterState::Poweroff, UpsVerdict::Unknown));
+    assert_eq!(old().falls_silent(590).obeys(), ClusterState::Poweroff);
+    assert_eq!(old().falls_silent(610).obeys(), ClusterState::Running, "a dead upsd keeps no cluster dark");
+    // Words that say nothing of the mains are silence, however many there are.
+    let mute = old().says_each(590, "BYPASS", |_| (None, None));
+    assert_eq!(mute.obeys(), ClusterState::Poweroff);
+    assert_eq!(mute.says_each(20, "BYPASS", |_| (None, None)).obeys(), ClusterState::Running);
+}
+
+#[test]
 fn a_driver_that_waits_says_nothing_and_takes_nothing_back() {
     assert_eq!(polls().says(5, "OL", Some(3600)).says(60, "WAIT", None).obeys(), ClusterState::Running);
     assert_eq!(polls().says(5, "OB", Some(3600)).says(25, "WAIT", None).obeys(), ClusterState::Poweroff);

@@ -120,6 +120,20 @@ pub fn sense(status: &UpsStatus) -> Sense {
     CONDITIONS.iter().position(is_met).map_or(Sense::Silent, |row| POLICY[row].sense)
 }
 
+/// Whether a status tells anything of mains and battery.
+pub fn is_telling(status: &UpsStatus) -> bool {
+    match sense(status) {
+        Sense::Silent | Sense::Bypassed => false,
+        Sense::Forced
+        | Sense::ForcedOnLine
+        | Sense::Calibrating
+        | Sense::LowOnBattery
+        | Sense::OnBattery
+        | Sense::DischargingOnLine
+        | Sense::OnLine => true,
+    }
+}
+
 /// Words that change no decision but that a person should know of. The words that are not here are named in [`POLICY`] or
 /// say nothing that matters: HB, CHRG, TRIM, BOOST, ECO, TEST, COMM, WAIT.
 pub const REMARKS: [(UpsWord, &str); 5] = [

@@ -162,7 +162,8 @@ fn excuse(simulation: &Simulation, whose: &Whose) -> Option<&'static str> {
         None => &config.own_host.feeds,
     };
     let is_told = |ups: &UpsName| world.upses.get(ups).is_some_and(|battery| battery.is_honest());
-    let is_ignored = |ups: &UpsName| simulation.declared.hold(&Held::Ups(ups.clone()), &simulation.now()).is_some();
+    let is_ignored =
+        |ups: &UpsName| simulation.desk.declared.hold(&Held::Ups(ups.clone()), &simulation.now()).is_some();
     let is_out_of_reach = |host: &Host| !host.answers();
     let is_swapped = |node: &NodeName| world.around.impostors.contains(node);
     if !feeds.iter().all(is_told) {

@@ -96,7 +96,7 @@ impl Watch {
         Self {
             findings: Vec::new(),
             oracle: Oracle::default(),
-            spec: simulation.declared.spec.clone(),
+            spec: simulation.desk.declared.spec.clone(),
             foreign: foreign(simulation).collect(),
             lost: BTreeMap::new(),
             calm: simulation.world.upses.keys().map(|name| (name.clone(), simulation.world.time)).collect(),
@@ -118,7 +118,7 @@ impl Watch {
     /// Takes note of what people and other hosts did, after it happened.
     pub fn note(&mut self, event: &Event, simulation: &Simulation) {
         if let Event::Wish { .. } = event {
-            self.spec = simulation.declared.spec.clone();
+            self.spec = simulation.desk.declared.spec.clone();
         }
         if let Event::PeerSays { peer, intent } = event {
             match intent {
@@ -166,8 +166,8 @@ impl Watch {
         self.harm(simulation);
         self.cordons(simulation);
         let Some(decision) = simulation.last.as_ref().filter(|_| simulation.has_passed) else { return };
-        if simulation.declared.spec != self.spec && simulation.health != DeclaredHealth::Lost {
-            self.broken(WISH, format!("{:?} became {:?}", self.spec.state, simulation.declared.spec.state));
+        if simulation.desk.declared.spec != self.spec && simulation.desk.health != DeclaredHealth::Lost {
+            self.broken(WISH, format!("{:?} became {:?}", self.spec.state, simulation.desk.declared.spec.state));
         }
         if simulation.decides_twice.is_some_and(|differing| differing > 0) {
             self.broken(SAME_PLAN, "two decisions from one input differ".to_owned());
@@ -218,8 +218,8 @@ impl Watch {
         let run = decision.status.episode.as_ref().map(|it| it.run.to_string()).unwrap_or_default();
         let is_turned = decision.episode_began || decision.effective.hold_descent().is_some();
         let is_steady = !simulation.lag.is_reordered && now.saturating_sub(self.lag.1) >= NOTICED;
-        let goes_on = !is_turned && is_steady && simulation.declared.holds.is_empty();
-        for step in decision.plan.cancel.iter().filter_map(|target| simulation.memory.in_flight.get(target)) {
+        let goes_on = !is_turned && is_steady && simulation.desk.declared.holds.is_empty();
+        for step in decision.plan.cancel.iter().filter_map(|target| simulation.desk.memory.in_flight.get(target)) {
             let takes_long = matches!(step.step, Step::Drain { .. } | Step::SaveEtcdSnapshot { .. });
             if goes_on && takes_long {
                 self.broken_off.insert(step.step.key(), (run.clone(), now));
@@ -338,7 +338,7 @@ impl Watch {
 
     fn is_ignored(&self, simulation: &Simulation, ups: &UpsName) -> bool {
         let held = crate::desired::Held::Ups(ups.clone());
-        simulation.declared.hold(&held, &simulation.now()).is_some()
+        simulation.desk.declared.hold(&held, &simulation.now()).is_some()
     }
 
     /// What a start relies on was seen, and is not merely not denied.
@@ -365,7 +365,7 @@ impl Watch {
         let is_silent = heeded.peek().is_some()
             && heeded.all(|(_, reading)| reading.fresh(&now, config.ups_policy.max_age).is_none());
         let grace = config.startup.ups_unknown_grace.unwrap_or(Duration::MAX);
-        if is_silent && !is_allowed && now.since(simulation.memory.began) < grace {
+        if is_silent && !is_allowed && now.since(simulation.desk.memory.began) < grace {
             unknown.push("every UPS");
         }
         let is_strict = config.startup.time_sync_mode == Some(TimeSyncMode::Strict);
@@ -373,10 +373,10 @@ impl Watch {
         if is_start && is_strict && !is_synced && !self.spec.options.skip_time_sync {
             unknown.push("its clock");
         }
-        if simulation.ledger_problem.is_some() {
+        if simulation.desk.ledger_problem.is_some() {
             unknown.push("the ledger");
         }
-        if simulation.health == DeclaredHealth::Lost {
+        if simulation.desk.health == DeclaredHealth::Lost {
             unknown.push("the wish");
         }
         if !unknown.is_empty() {
@@ -392,7 +392,7 @@ impl Watch {
             .upses
             .keys()
             .all(|ups| self.calm.get(ups).is_some_and(|since| world.time.saturating_sub(*since) >= calm));
-        if self.spec.state == ClusterState::Running && is_calm && simulation.health != DeclaredHealth::Lost {
+        if self.spec.state == ClusterState::Running && is_calm && simulation.desk.health != DeclaredHealth::Lost {
             self.broken(HEALTHY_MAINS, step.to_string());
         }
     }
@@ -449,7 +449,7 @@ impl Watch {
             Step::Cordon { .. } | Step::Uncordon { .. } | Step::Drain { .. } => Some(snapshot.api.nodes.began()),
             Step::PowerOffOwnHost { .. } | Step::CutLoad { .. } => None,
         };
-        let ended = simulation.memory.ended.get(&step.target());
+        let ended = simulation.desk.memory.ended.get(&step.target());
         if looked.zip(ended).is_some_and(|(looked, ended)| looked < *ended) {
             self.broken(REPEATED, format!("{step} before anybody looked at what the last step there did"));
         }
@@ -487,9 +487,9 @@ fn could_be_known(simulation: &Simulation, harm: &Harm) -> bool {
     let answers = |node: &NodeName| world.hosts.get(node).is_some_and(Host::answers);
     match harm {
         // Who a node is was learned before, or enrolled; without that, another host's SSH key is all that tells it apart.
-        Harm::Impostor(node) => simulation.ledger.machine_ids.contains_key(node),
+        Harm::Impostor(node) => simulation.desk.ledger.machine_ids.contains_key(node),
         // A host that was told to power off, and is silent, is off for all that anybody can see.
-        Harm::CutWhileOn(node) => answers(node) || !simulation.ledger.powered_off.contains_key(node),
+        Harm::CutWhileOn(node) => answers(node) || !simulation.desk.ledger.powered_off.contains_key(node),
         Harm::Undrained(_) | Harm::LaterBoot(_) | Harm::SecondSnapshot(_) => true,
     }
 }
@@ -514,8 +514,8 @@ fn is_disturbed(simulation: &Simulation) -> bool {
     simulation.lag.is_on()
         || !simulation.has_passed
         || !simulation.disk_works
-        || simulation.ledger_problem.is_some()
-        || simulation.health != DeclaredHealth::Good
+        || simulation.desk.ledger_problem.is_some()
+        || simulation.desk.health != DeclaredHealth::Good
         || world.is_api_gone
         || !world.around.impostors.is_empty()
         || !world.acts.faults.is_empty()

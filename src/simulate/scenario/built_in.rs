@@ -21,6 +21,7 @@ macro_rules! files {
 pub const BUILT_IN: &[BuiltIn] = files![
     "alarm-of-economy-mode",
     "budget-that-never-allows",
+    "bypass-while-an-override-stands",
     "calibration-flag-that-stuck",
     "calibration-shuts-nothing-down",
     "calibration-that-falls-silent-for-good",
@@ -45,6 +46,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "off-for-three-days",
     "off-of-one-ups-is-nothing-to-the-other",
     "on-battery-without-a-charge",
+    "one-missed-poll-after-mains-return",
     "one-place-takes-everybody-down",
     "one-second-outage",
     "overload-and-no-word",

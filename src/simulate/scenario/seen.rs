@@ -39,7 +39,7 @@ impl Seen<'_> {
                 let is_meant = |one: &&crate::desired::Override| {
                     state.is_none_or(|state| state == one.state) && path.is_none_or(|path| path == one.path)
                 };
-                let found = self.0.declared.overrides.iter().find(is_meant)?;
+                let found = self.0.desk.declared.overrides.iter().find(is_meant)?;
                 Some(format!("{} demands {} ({}): {}", found.source, found.state, found.path, found.reason))
             }
             What::Effective { state, path } => {
