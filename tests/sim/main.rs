@@ -13,3 +13,4 @@ mod scenarios;
 mod seeds;
 mod simulation;
 mod waking;
+mod world;
