@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -218,13 +218,6 @@ impl Now {
     /// Makes the mark that is kept where something must be dated durably.
     pub fn stamp(&self) -> Stamp {
         Stamp { boot_id: self.boot_id.clone(), boottime: self.boottime, wall: self.wall, wall_synced: self.wall_synced }
-    }
-
-    /// The mark of a moment so long ago in this boot.
-    pub fn stamp_before(&self, ago: Duration) -> Stamp {
-        let wall =
-            SignedDuration::try_from(ago).ok().and_then(|ago| self.wall.checked_sub(ago).ok()).unwrap_or(self.wall);
-        Stamp { boottime: self.boottime.saturating_sub(ago), wall, ..self.stamp() }
     }
 
     /// How long ago `then` (a boottime of this boot) was; zero if it lies ahead.

@@ -26,9 +26,6 @@ pub struct Snapshot {
     pub hosts: BTreeMap<NodeName, Reading<HostReading>>,
     /// The Kubernetes API.
     pub api: ApiSnapshot,
-    /// Whether each UPS' witness is there (`upses[].witness`).
-    #[serde(default)]
-    pub witnesses: BTreeMap<UpsName, Reading<bool>>,
     /// Each other hecate host.
     #[serde(default)]
     pub peers: BTreeMap<PeerName, Reading<PeerReading>>,
@@ -79,13 +76,6 @@ pub struct UpsReading {
     pub driver_interval: Option<Duration>,
     /// `device.model` or `ups.model`, for people.
     pub model: Option<String>,
-    /// `battery.charge.low`, percent: where the UPS itself says LB.
-    #[serde(default)]
-    pub charge_low_percent: Option<f64>,
-    /// `device.serial` or `ups.serial`; without one the model with `battery.date` and `driver.name`: another one is another
-    /// device. None where there is nothing of all that.
-    #[serde(default)]
-    pub device: Option<String>,
 }
 
 /// The words of `ups.status` (NUT `docs/new-drivers.txt`, "Status data"). Words may repeat or be unknown.
@@ -142,27 +132,11 @@ pub enum UpsWord {
     Comm,
     /// No communication with the UPS, says the driver.
     Nocomm,
-    /// Too hot (belkinunv, ever-hid, microsol).
-    Overheat,
-    /// A test goes on (masterguard).
-    Tip,
-    /// About to shut down (masterguard).
-    Sd,
-    /// The battery is empty (belkinunv).
-    Depleted,
-    /// A fault of the UPS itself, whatever its name says (belkinunv).
-    Commfault,
-    /// In bypass (metasys).
-    By,
-    /// No utility power, also during a test or with the load off (belkinunv).
-    Acfail,
-    /// High efficiency, an economy mode.
-    He,
 }
 
 impl UpsWord {
     /// All words with their spelling on the wire.
-    pub const ALL: [(UpsWord, &'static str); 28] = [
+    pub const ALL: [(UpsWord, &'static str); 20] = [
         (UpsWord::Ol, "OL"),
         (UpsWord::Ob, "OB"),
         (UpsWord::Lb, "LB"),
@@ -183,14 +157,6 @@ impl UpsWord {
         (UpsWord::Test, "TEST"),
         (UpsWord::Comm, "COMM"),
         (UpsWord::Nocomm, "NOCOMM"),
-        (UpsWord::Overheat, "OVERHEAT"),
-        (UpsWord::Tip, "TIP"),
-        (UpsWord::Sd, "SD"),
-        (UpsWord::Depleted, "DEPLETED"),
-        (UpsWord::Commfault, "COMMFAULT"),
-        (UpsWord::By, "BY"),
-        (UpsWord::Acfail, "ACFAIL"),
-        (UpsWord::He, "HE"),
     ];
 
     /// How it is spelled on the wire.

@@ -532,13 +532,6 @@ pub enum Warning {
         /// Which UPSes cannot be seen, and why.
         evidence: String,
     },
-    /// Something was started although a battery does not hold one bring-up and one more shutdown.
-    Unprotected {
-        /// Which.
-        ups: UpsName,
-        /// What is missing.
-        evidence: String,
-    },
     /// A UPS says something a person should look at (RB, ALARM, OVER, BYPASS, unknown words).
     Ups {
         /// Which.
@@ -632,7 +625,6 @@ impl Warning {
         match self {
             Warning::NodeAbsent { .. } => "node-absent",
             Warning::PowerUnguarded { .. } => "power-unguarded",
-            Warning::Unprotected { .. } => "unprotected",
             Warning::Ups { .. } => "ups",
             Warning::Drift { .. } => "drift",
             Warning::CordonedByOther { .. } => "cordoned-by-other",
@@ -655,9 +647,6 @@ impl fmt::Display for Warning {
         match self {
             Warning::NodeAbsent { node, evidence } => write!(f, "{node} is away: {evidence}"),
             Warning::PowerUnguarded { evidence } => write!(f, "nobody guards the power: {evidence}"),
-            Warning::Unprotected { ups, evidence } => {
-                write!(f, "unprotected: UPS {ups} does not hold a bring-up and one more shutdown ({evidence})")
-            }
             Warning::Ups { ups, evidence } => write!(f, "UPS {ups}: {evidence}"),
             Warning::Drift { node, evidence } => write!(f, "drift on {node}: {evidence}"),
             Warning::CordonedByOther { node } => write!(f, "{node} was cordoned by somebody else and stays so"),

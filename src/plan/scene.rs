@@ -169,29 +169,6 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whether a host answers in an emergency, though what it says is no word of it: it is told to stop and to go off all the
-    /// same, if it is the right one. Never a wrong host, nor one that is silent.
-    pub fn is_blind(&self, node: &NodeName) -> bool {
-        let answers_nonsense = match self.host_failure(node) {
-            Some(FailureKind::Malformed | FailureKind::AccessDenied | FailureKind::Other) => true,
-            Some(
-                FailureKind::Unreachable
-                | FailureKind::TimedOut
-                | FailureKind::NotYet
-                | FailureKind::WrongHostKey
-                | FailureKind::DataStale
-                | FailureKind::DriverNotConnected
-                | FailureKind::UnknownUps,
-            )
-            | None => false,
-        };
-        self.is_emergency()
-            && answers_nonsense
-            && !self.is_silent(node)
-            && self.host_state(node) == HostState::Unreachable
-            && !self.config.is_ignored(node)
-    }
-
     /// Why a host is not up, in words.
     pub fn host_evidence(&self, node: &NodeName) -> String {
         let Some(reading) = self.snapshot.hosts.get(node) else {
@@ -336,12 +313,9 @@ impl<'a> Scene<'a> {
         if evidence.is_empty() { "no server observed yet".to_owned() } else { evidence.join("; ") }
     }
 
-    /// The flags of the operator's wish, while its episode goes on: an override ends them, also when they were typed under it.
+    /// The flags of the operator's wish, while its episode goes on.
     pub fn options(&self) -> Options {
-        let wish = Some(&self.episode.key.wish);
-        let is_spent = self.ledger.fulfilled.as_ref() == wish
-            || self.ledger.spent_options.as_ref() == wish
-            || self.effective.is_override();
+        let is_spent = self.ledger.fulfilled.as_ref().is_some_and(|wish| *wish == self.episode.key.wish);
         if is_spent { Options::default() } else { self.declared.spec.options.clone() }
     }
 

@@ -21,7 +21,6 @@ pub mod story;
 pub mod trial;
 pub mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -37,7 +36,7 @@ use crate::desk::{Desk, Passed};
 use crate::model::{BootId, ClusterState, Now};
 use crate::plan::Planned;
 use crate::plan::blocker::{Wait, WaitReason};
-use crate::tracker::{Command, Low};
+use crate::tracker::Command;
 
 /// One tick of the virtual clock while something goes on.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -72,8 +71,6 @@ pub struct Simulation {
     /// What comes between the world and what hecate sees of it.
     pub lag: Lag,
     disk: Disk,
-    /// `low.json`, on a file system in memory.
-    low: Option<Arc<Low>>,
     /// The number of a ledger that the disk did not take yet.
     unwritten: Option<u64>,
     hecate_was_on: bool,
@@ -98,7 +95,6 @@ impl Simulation {
             world,
             desk,
             disk: Disk::default(),
-            low: None,
             story: Story::default(),
             last: None,
             started: Vec::new(),
@@ -207,11 +203,6 @@ impl Simulation {
         let (ledger, ledger_problem, history) = (found.ledger, found.ledger_problem, found.history);
         self.desk = Desk { ledger, ledger_problem, history, ..Desk::new(declared, found.health, &self.now()) };
         self.unwritten = None;
-        let now = self.now();
-        if let Some(low) = self.low.clone() {
-            self.desk.recall(Low::clone(&low), &now);
-        }
-        self.unwritten = self.desk.memory.ledger_pending.map(|_| self.desk.memory.ledger_number);
     }
 
     /// Brings to disk what it takes, and reads the wish from there; failed writes are tried again at every pass, as the
@@ -221,10 +212,7 @@ impl Simulation {
             return;
         }
         let has_ledger = self.disk.write_ledger(&self.desk.ledger);
-        if self.disk.write_overrides(&self.desk.declared.overrides) {
-            let count = self.desk.memory.unsaved.len();
-            self.desk.saved(count, now);
-        }
+        self.disk.write_overrides(&self.desk.declared.overrides);
         self.disk.write_history(&self.desk.history);
         if has_ledger && let Some(number) = self.unwritten.take() {
             self.desk.persisted(number, now);
@@ -255,13 +243,11 @@ impl Simulation {
         self.desk.health = self.disk.health(&self.desk.health);
         for (target, outcome) in self.world.take_ended() {
             self.story.ended(now.boottime, &target, &outcome);
-            for command in self.desk.ended(target, outcome, &now) {
-                self.carry_out(command, &now);
-            }
+            self.desk.ended(target, outcome, &now);
         }
         let snapshot = self.lag.shown(now.boottime, self.world.observe(&self.config));
         let first = self.decides_twice.is_some().then(|| {
-            self.desk.observe(&self.config, &snapshot, &now);
+            self.desk.observe(&snapshot, &now);
             self.desk.decide(&self.config, &snapshot, &now)
         });
         let Passed { decision, commands } = self.desk.pass(&self.config, &snapshot, &now);
@@ -293,8 +279,7 @@ impl Simulation {
                 self.world.begin(&planned);
                 self.started.push(planned);
             }
-            Command::Observe(target) => self.lag.ask(now.boottime, &target),
-            Command::KeepLow(low) => self.low = Some(low),
+            Command::Observe(_) => {}
         }
     }
 }

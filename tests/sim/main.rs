@@ -13,4 +13,3 @@ mod scenarios;
 mod seeds;
 mod simulation;
 mod waking;
-mod world;
