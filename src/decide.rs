@@ -101,7 +101,9 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     };
     let (plan, marks) = plan::plan(&scene);
     let (episode_after, finished) = advance(&scene, &plan, &marks);
-    let status = status(&scene, &plan, &episode_after);
+    let mut status = status(&scene, &plan, &episode_after);
+    // What this pass changes is obeyed by it already, so that is what it shows.
+    changes.iter().for_each(|change| ups_policy::apply(&mut status.declared, change));
     let mut ledger_after = ledger.clone();
     remember_drained(&mut ledger_after, &scene, &marks);
     remember(&mut ledger_after, &scene, &plan, episode_after);
