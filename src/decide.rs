@@ -75,7 +75,7 @@ pub struct Known<'a> {
 pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     let Known { config, declared, health, snapshot, history, memory, .. } = known;
     let budget = budget::estimate(config, history, snapshot, known.ledger);
-    let Rewritten { effective, changes, power } =
+    let Rewritten { effective, declared: obeyed, changes, power } =
         ups_policy::rewrite(config, (declared, health), snapshot, known.ledger, memory, &budget, now);
     let mut ledger = known.ledger.clone();
     forget_returned(&mut ledger, config, snapshot, now);
@@ -101,9 +101,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     };
     let (plan, marks) = plan::plan(&scene);
     let (episode_after, finished) = advance(&scene, &plan, &marks);
-    let mut status = status(&scene, &plan, &episode_after);
-    // What this pass changes is obeyed by it already, so that is what it shows.
-    changes.iter().for_each(|change| ups_policy::apply(&mut status.declared, change));
+    let status = status(&scene, obeyed, &plan, &episode_after);
     let mut ledger_after = ledger.clone();
     remember_drained(&mut ledger_after, &scene, &marks);
     remember(&mut ledger_after, &scene, &plan, episode_after);
@@ -402,12 +400,13 @@ fn learn_full_load(ledger: &mut Ledger, scene: &Scene<'_>) {
     }
 }
 
-fn status(scene: &Scene<'_>, plan: &Plan, episode: &Episode) -> Status {
+/// What this pass changes is obeyed by it already, so `declared` shows it.
+fn status(scene: &Scene<'_>, declared: Declared, plan: &Plan, episode: &Episode) -> Status {
     Status {
         now: scene.now.clone(),
         pass: 0,
         actor: Actor::Nobody,
-        declared: scene.declared.clone(),
+        declared,
         declared_health: scene.health.clone(),
         effective: scene.effective.clone(),
         intent: rows::intent(scene, plan),

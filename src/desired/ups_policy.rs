@@ -29,6 +29,8 @@ pub use judge::Assessment;
 pub struct Rewritten {
     /// What is obeyed.
     pub effective: Effective,
+    /// What was declared, with the changes: what that was made of.
+    pub declared: Declared,
     /// The change of `desired.yaml`, override by override.
     pub changes: Vec<DeclaredChange>,
     /// What is made of each UPS.
@@ -139,7 +141,7 @@ pub fn rewrite(
         apply(&mut obeyed, change);
     }
     let effective = effective(config, &obeyed, health, &power);
-    Rewritten { effective, changes, power }
+    Rewritten { effective, declared: obeyed, changes, power }
 }
 
 /// Applies one change to a declared state; the store does the same to the file.
@@ -379,9 +381,7 @@ impl Pass<'_> {
             UpsVerdict::OnBattery | UpsVerdict::Critical => None,
         }
     }
-}
 
-impl Pass<'_> {
     /// When a UPS last said anything of mains and battery, or hecate began to listen: words that say nothing are silence.
     fn last_word(&self, ups: &UpsName) -> Duration {
         let told = self.memory.upses.get(ups).and_then(|polls| polls.told);

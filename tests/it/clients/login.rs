@@ -73,6 +73,15 @@ impl Secret {
     }
 }
 
+/// Waits until the UPS was asked several times, and no answer was lost meanwhile.
+async fn is_read_on(watched: &Watched, upsd: &FakeUpsd) {
+    let asked = |reading: &Reading<UpsReading>| {
+        assert!(reading.failure().is_none_or(|why| why.kind == FailureKind::NotYet), "{reading:?}");
+        count(upsd, "LIST VAR") > 3
+    };
+    watched.until("u", asked).await;
+}
+
 /// Watches a UPS with a user, at a cadence that leaves the fake no rest.
 fn watch(upsd: &FakeUpsd, password_file: &Path, timeout: Duration) -> Watched {
     let with_user =
@@ -156,12 +165,7 @@ async fn a_server_that_hangs_up_on_a_login_is_read_without_one() {
         });
         let upsd = FakeUpsd { port, questions: heard, task };
         let watched = watch(&upsd, &secret.path(), SECOND);
-        watched
-            .until("u", |reading| {
-                assert!(reading.failure().is_none_or(|why| why.kind == FailureKind::NotYet), "{reading:?}");
-                count(&upsd, "LIST VAR") > 3
-            })
-            .await;
+        is_read_on(&watched, &upsd).await;
         assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
         log.never_says("s3cret");
     }
@@ -257,12 +261,7 @@ async fn a_password_file_that_hangs_delays_no_reading() {
     secret.hang();
     let upsd = FakeUpsd::start(vec![answer(list(&[("ups.status", "OB")])), Turn::HangUp]).await;
     let watched = watch(&upsd, &secret.path(), SHORT * 5);
-    watched
-        .until("u", |reading| {
-            assert!(reading.failure().is_none_or(|why| why.kind == FailureKind::NotYet), "{reading:?}");
-            count(&upsd, "LIST VAR") > 3
-        })
-        .await;
+    is_read_on(&watched, &upsd).await;
     assert_eq!(log.lines("WARN").len(), 1, "{:#?}", log.lines("WARN"));
     drop(watched);
     // Frees the thread that hangs, which would otherwise live as long as the tests. To open a pipe for both never hangs.
