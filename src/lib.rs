@@ -24,7 +24,6 @@ pub mod config;
 pub mod decide;
 pub mod desired;
 pub mod desk;
-pub mod foresee;
 pub mod history;
 pub mod ledger;
 pub mod model;

@@ -5,25 +5,24 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Makes a string newtype with the traits that names need. Its text is shared: every pass hands names on from map to map.
+/// Makes a string newtype with the traits that names need.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name(String);
 
         impl $name {
             /// Takes the text as it is; configuration checks the characters.
-            pub fn new(text: impl AsRef<str>) -> Self {
-                Self(Arc::from(text.as_ref()))
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
             }
 
             /// Gives the text back.
@@ -40,7 +39,7 @@ macro_rules! name {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self::new(text)
+                Self(text.to_owned())
             }
         }
     };
@@ -221,13 +220,6 @@ impl Now {
         Stamp { boot_id: self.boot_id.clone(), boottime: self.boottime, wall: self.wall, wall_synced: self.wall_synced }
     }
 
-    /// The mark of a moment so long ago in this boot.
-    pub fn stamp_before(&self, ago: Duration) -> Stamp {
-        let wall =
-            SignedDuration::try_from(ago).ok().and_then(|ago| self.wall.checked_sub(ago).ok()).unwrap_or(self.wall);
-        Stamp { boottime: self.boottime.saturating_sub(ago), wall, ..self.stamp() }
-    }
-
     /// How long ago `then` (a boottime of this boot) was; zero if it lies ahead.
     pub fn since(&self, then: Duration) -> Duration {
         self.boottime.saturating_sub(then)
@@ -382,22 +374,6 @@ pub enum FailureKind {
     UnknownUps,
     /// Anything else; the detail says what.
     Other,
-}
-
-impl FailureKind {
-    /// Whether something answered, though it gave no reading: it is there.
-    pub fn is_answer(self) -> bool {
-        match self {
-            Self::Malformed | Self::AccessDenied | Self::Other => true,
-            Self::NotYet
-            | Self::Unreachable
-            | Self::TimedOut
-            | Self::WrongHostKey
-            | Self::DataStale
-            | Self::DriverNotConnected
-            | Self::UnknownUps => false,
-        }
-    }
 }
 
 /// Durations as a number of seconds, the unit of every file hecate writes.

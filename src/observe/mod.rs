@@ -7,7 +7,6 @@ pub mod kubernetes;
 pub mod nodes;
 pub mod peer;
 pub mod ups;
-pub mod witness;
 
 use std::sync::Arc;
 
@@ -17,7 +16,6 @@ use self::kubernetes::Api;
 use self::nodes::{Hosts, Interest};
 use self::peer::Peers;
 use self::ups::Upses;
-use self::witness::Witnesses;
 use crate::clients::ssh::Ssh;
 use crate::config::Config;
 use crate::decide::Decision;
@@ -29,7 +27,6 @@ use crate::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct Eyes {
     upses: Upses,
-    witnesses: Witnesses,
     hosts: Hosts,
     api: Arc<Api>,
     peers: Peers,
@@ -40,7 +37,6 @@ impl Eyes {
     pub fn open(config: &Arc<Config>, ssh: &Ssh, wake: &Arc<Notify>) -> Self {
         Self {
             upses: Upses::start(config, wake),
-            witnesses: Witnesses::start(config, wake),
             hosts: Hosts::start(config, ssh, wake),
             api: Arc::new(Api::start(config, Arc::clone(wake))),
             peers: Peers::start(config, ssh, wake),
@@ -56,7 +52,6 @@ impl Eyes {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             upses: self.upses.readings(),
-            witnesses: self.witnesses.readings(),
             hosts: self.hosts.readings(),
             api: self.api.snapshot(),
             peers: self.peers.readings(),

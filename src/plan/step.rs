@@ -129,16 +129,6 @@ pub enum Target {
     Ups(UpsName),
 }
 
-impl Target {
-    /// The node, where it is one.
-    pub fn node(&self) -> Option<&NodeName> {
-        match self {
-            Target::Node(node) => Some(node),
-            Target::OwnHost | Target::Ups(_) => None,
-        }
-    }
-}
-
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -200,7 +190,10 @@ impl Step {
 
     /// The node it acts on.
     pub fn node(&self) -> Option<NodeName> {
-        self.target().node().cloned()
+        match self.target() {
+            Target::Node(node) => Some(node),
+            Target::OwnHost | Target::Ups(_) => None,
+        }
     }
 
     /// How its effect is seen.

@@ -5,14 +5,12 @@
 
 #![deny(clippy::disallowed_methods)]
 
-mod evidence;
 mod oracle;
-pub(super) mod person;
 mod watch;
 
 use serde::Serialize;
 
-pub(super) use self::watch::{CONVERGES, RESTART, RUNS_AGAIN};
+pub(super) use self::watch::{CONVERGES, RESTART};
 pub use self::watch::{RULES, Watch};
 use super::Simulation;
 use super::world::Host;

@@ -100,9 +100,8 @@ impl Planted {
 fn replace_word(snapshot: &mut Snapshot, word: UpsWord, by: UpsWord) {
     for reading in snapshot.upses.values_mut() {
         if let Reading::Known { value, .. } = reading
-            && value.status.has(word)
+            && value.status.words.remove(&word)
         {
-            value.status.words.remove(word);
             value.status.words.insert(by);
         }
     }

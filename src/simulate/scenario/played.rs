@@ -11,7 +11,6 @@ use super::claim::Claim;
 use super::seen::Seen;
 use super::{Play, Scenario, ScriptError};
 use crate::model::seconds;
-use crate::simulate::Twice;
 use crate::simulate::checks::{Finding, Watch};
 use crate::simulate::story::{StoryKind, StoryLine};
 
@@ -87,7 +86,7 @@ struct Followed<'a> {
 pub(super) fn play(scenario: &Scenario, mut play: Play<'_>) -> Result<Played, ScriptError> {
     let began = play.simulation.world.time;
     let told = play.simulation.story.lines.len();
-    play.simulation.decides_twice = Some(Twice::every(1));
+    play.simulation.decides_twice = Some(0);
     let mut watch = Watch::new(&play.simulation);
     let follow = |manner| {
         move |claim| Followed {

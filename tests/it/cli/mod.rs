@@ -1,6 +1,5 @@
 //! The real binary: help, what it prints, and its exit codes.
 
-mod check;
 mod follow;
 mod scenarios;
 mod simulate;
