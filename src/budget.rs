@@ -387,6 +387,8 @@ mod tests {
                 boot_id: None,
                 path: Path::Emergency,
                 run: None,
+                accepted: true,
+                is_blind: false,
                 woken: None,
                 by_override: true,
             };

@@ -5,16 +5,22 @@
 
 #![deny(clippy::disallowed_methods)]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::decide::{Decision, Known, decide};
-use crate::desired::ups_policy::{DeclaredChange, apply};
+use crate::desired::ups_policy::apply;
 use crate::desired::{Declared, DeclaredHealth};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::model::Now;
 use crate::plan::step::{Outcome, Target};
 use crate::snapshot::Snapshot;
-use crate::tracker::{Command, Event, Memory, track};
+use crate::tracker::{Command, Event, Low, Memory, track};
+
+/// `low.json` is written anew after so long though nothing changed: a restart goes on from what is a moment old.
+const LOW_MAX_AGE: Duration = Duration::from_secs(10);
 
 /// What one hecate knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,15 +64,16 @@ impl Desk {
 
     /// One pass: takes in what was seen, decides, and keeps what follows from it.
     pub fn pass(&mut self, config: &Config, snapshot: &Snapshot, now: &Now) -> Passed {
-        self.observe(snapshot, now);
+        self.observe(config, snapshot, now);
         let decision = self.decide(config, snapshot, now);
-        let commands = self.keep(config, &decision, now);
+        let mut commands = self.keep(config, &decision, now);
+        commands.extend(self.keep_low(now));
         Passed { decision, commands }
     }
 
     /// Takes in what was seen. The same snapshot a second time changes nothing.
-    pub fn observe(&mut self, snapshot: &Snapshot, now: &Now) {
-        self.feed(Event::Observed(snapshot), now);
+    pub fn observe(&mut self, config: &Config, snapshot: &Snapshot, now: &Now) {
+        self.feed(Event::Observed { snapshot, policy: &config.ups_policy }, now);
     }
 
     /// What would be done, and nothing else; [`Desk::observe`] comes first.
@@ -111,15 +118,49 @@ impl Desk {
         self.feed(Event::Decided(decision), now)
     }
 
+    /// Goes on from what an earlier life in this boot left in `low.json`: what was seen of the UPSes, what the disk has not
+    /// taken yet. Says whether it was of this boot.
+    pub fn recall(&mut self, low: Low, now: &Now) -> bool {
+        if !low.is_of(now) {
+            return false;
+        }
+        if let Some(ledger) = low.ledger.as_ref().filter(|_| self.ledger_problem.is_none()) {
+            self.ledger.clone_from(ledger);
+            self.memory.ledger_number += 1;
+            self.memory.ledger_pending = Some(now.boottime);
+        }
+        low.recall(&mut self.memory, now);
+        for change in &self.memory.unsaved {
+            apply(&mut self.declared, change);
+        }
+        true
+    }
+
     /// Takes over what stands in `desired.yaml` now; changes that are not on disk yet stay on top.
-    pub fn adopt(&mut self, file: Option<Declared>, health: DeclaredHealth, unsaved: &[DeclaredChange]) {
+    pub fn adopt(&mut self, file: Option<Declared>, health: DeclaredHealth) {
         if let Some(declared) = file {
             self.declared = declared;
         }
         self.health = health;
-        for change in unsaved {
+        for change in &self.memory.unsaved {
             apply(&mut self.declared, change);
         }
+    }
+
+    /// The first so many of the unsaved changes of `desired.yaml` are on disk.
+    pub fn saved(&mut self, count: usize, now: &Now) {
+        self.feed(Event::DeclaredSaved(count), now);
+    }
+
+    /// What a restart would need and `low.json` does not hold yet.
+    fn keep_low(&mut self, now: &Now) -> Option<Command> {
+        let is_kept = |kept: &Low| now.since(kept.kept_at.0) < LOW_MAX_AGE && !kept.lacks(&self.memory);
+        if self.memory.kept_low.as_deref().is_some_and(is_kept) {
+            return None;
+        }
+        let low = Arc::new(Low::of(&self.memory, &self.ledger, now));
+        self.memory.kept_low = Some(Arc::clone(&low));
+        Some(Command::KeepLow(low))
     }
 
     fn feed(&mut self, event: Event<'_>, now: &Now) -> Vec<Command> {

@@ -6,12 +6,16 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BootId, ClusterState, IntentRecord, MachineId, NodeName, Path, PeerName, RunId, Stamp, UpsName};
+use crate::model::{
+    BootId, ClusterState, IntentRecord, MachineId, NodeName, Path, PeerName, RunId, Stamp, UpsName, seconds,
+    seconds_option,
+};
 
 /// The content of `ledger.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,11 +57,30 @@ pub struct Ledger {
     /// `ups.load` (percent) while the cluster was running, for scaling a dark cluster's runtime.
     #[serde(default)]
     pub full_load_percent: BTreeMap<UpsName, f64>,
+    /// What is known of each UPS' battery.
+    #[serde(default)]
+    pub devices: BTreeMap<UpsName, Device>,
+    /// Since when each UPS whose override stands has said nothing.
+    #[serde(default)]
+    pub silent_since: BTreeMap<UpsName, Stamp>,
+    /// The boot in which each host was last seen while the UPS of a standing override spoke: who is in another one by now
+    /// has come back since.
+    #[serde(default)]
+    pub boots: BTreeMap<NodeName, BootId>,
+    /// The latest descents that an override began, oldest first; at most [`Ledger::DESCENTS_MAX`].
+    #[serde(default)]
+    pub descents: Vec<Stamp>,
+    /// The wish whose flags an override has ended.
+    #[serde(default)]
+    pub spent_options: Option<Wish>,
 }
 
 impl Ledger {
     /// The version this program writes.
     pub const VERSION: u32 = 1;
+
+    /// More descents than these double no time any more.
+    pub const DESCENTS_MAX: usize = 8;
 
     /// Records that a wish was carried out, with the boot in which it was first.
     pub fn fulfil(&mut self, wish: &Wish, boot_id: &BootId) {
@@ -84,8 +107,131 @@ impl Default for Ledger {
             machine_ids: BTreeMap::new(),
             peers: BTreeMap::new(),
             full_load_percent: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            silent_since: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            descents: Vec::new(),
+            spent_options: None,
         }
     }
+}
+
+/// What is known of one UPS' battery.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Device {
+    /// Its serial number, else model, battery date and driver: with another one everything else here is void.
+    pub id: Option<String>,
+    /// What it says when it is calm, full, and the whole cluster runs.
+    pub calm: Option<Calm>,
+    /// The calm that is being watched, until there is a day of it.
+    pub watch: Option<CalmWatch>,
+    /// What it was seen to give.
+    pub proven: Option<Proven>,
+    /// What it holds by hecate's own count; None: no outage of it is known, or it is full again.
+    pub count: Option<OwnCount>,
+    /// From empty to full, as it was seen.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub recharge: Option<Duration>,
+    /// The discharge that goes on, in the boot of the hecate host that sees it.
+    pub discharge: Option<Discharge>,
+}
+
+/// What a UPS says when it is calm, full, and the whole cluster runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Calm {
+    /// `battery.runtime`; None where it says none that can be one.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// `battery.charge`, percent: how full this battery gets.
+    pub charge: Option<f64>,
+    /// `ups.load`, percent.
+    pub load: Option<f64>,
+    /// When it was learned.
+    pub at: Stamp,
+    /// Since when a longer runtime is said; it counts after a week.
+    #[serde(default)]
+    pub longer_since: Option<Stamp>,
+}
+
+/// A calm that is being watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CalmWatch {
+    /// Since when it is calm.
+    pub since: Stamp,
+    /// When that was last written down; what is not heard of for longer than between two of these is no calm.
+    pub heard: Stamp,
+    /// What was said once an hour, the latest last; at most a day of it.
+    pub said: Vec<Said>,
+}
+
+/// What a UPS said at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// `battery.runtime`.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// `battery.charge`, percent.
+    pub charge: Option<f64>,
+    /// `ups.load`, percent.
+    pub load: Option<f64>,
+}
+
+/// What a battery was seen to give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proven {
+    /// From the loss of the mains to their return, to the UPS' own last warning, or to the end.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub lasted: Duration,
+    /// The mean `ups.load` meanwhile, percent.
+    pub load: Option<f64>,
+    /// By how many points the charge fell; None where it was empty in the end.
+    pub fall_percent: Option<f64>,
+    /// When.
+    pub at: Stamp,
+}
+
+/// A discharge that goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Discharge {
+    /// Since when.
+    pub began: Stamp,
+    /// `battery.charge` then.
+    pub charge: Option<f64>,
+    /// The mean `ups.load` since then.
+    pub load: Option<f64>,
+    /// When it was last seen, written down every minute.
+    pub seen: Stamp,
+    /// `battery.charge` then.
+    pub seen_charge: Option<f64>,
+    /// Whether a descent shed an unknown part of the load since it was last seen: then the time since proves nothing.
+    #[serde(default)]
+    pub is_shed: bool,
+    /// When the UPS gave its own last warning, counted from the loss of the mains.
+    #[serde(default, with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub warned: Option<Duration>,
+}
+
+/// What a battery holds by hecate's own count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnCount {
+    /// What it held when the outage ended, percent; 0 where hecate did not see the end.
+    pub percent: f64,
+    /// Since when it is charged; None: the outage goes on.
+    pub since: Option<Stamp>,
+    /// Whether hecate saw the outage end.
+    pub is_seen: bool,
 }
 
 /// From a trigger until converged.
@@ -182,6 +328,12 @@ pub struct PoweredOff {
     /// When it was last woken since: for a while nobody knows whether it is off.
     #[serde(default)]
     pub woken: Option<Stamp>,
+    /// Whether it was heard to take the command: only then its UPS may be cut.
+    #[serde(default)]
+    pub accepted: bool,
+    /// Whether it was told although nobody could see what it is: then it is never off enough for its UPS to be cut.
+    #[serde(default)]
+    pub is_blind: bool,
     /// Whether an override asked for it: only then its UPS may be cut to bring it back.
     #[serde(default)]
     pub by_override: bool,

@@ -24,6 +24,7 @@ pub mod config;
 pub mod decide;
 pub mod desired;
 pub mod desk;
+pub mod foresee;
 pub mod history;
 pub mod ledger;
 pub mod model;

@@ -5,24 +5,25 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Makes a string newtype with the traits that names need.
+/// Makes a string newtype with the traits that names need. Its text is shared: every pass hands names on from map to map.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes the text as it is; configuration checks the characters.
-            pub fn new(text: impl Into<String>) -> Self {
-                Self(text.into())
+            pub fn new(text: impl AsRef<str>) -> Self {
+                Self(Arc::from(text.as_ref()))
             }
 
             /// Gives the text back.
@@ -39,7 +40,7 @@ macro_rules! name {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.to_owned())
+                Self::new(text)
             }
         }
     };
@@ -220,6 +221,13 @@ impl Now {
         Stamp { boot_id: self.boot_id.clone(), boottime: self.boottime, wall: self.wall, wall_synced: self.wall_synced }
     }
 
+    /// The mark of a moment so long ago in this boot.
+    pub fn stamp_before(&self, ago: Duration) -> Stamp {
+        let wall =
+            SignedDuration::try_from(ago).ok().and_then(|ago| self.wall.checked_sub(ago).ok()).unwrap_or(self.wall);
+        Stamp { boottime: self.boottime.saturating_sub(ago), wall, ..self.stamp() }
+    }
+
     /// How long ago `then` (a boottime of this boot) was; zero if it lies ahead.
     pub fn since(&self, then: Duration) -> Duration {
         self.boottime.saturating_sub(then)
@@ -374,6 +382,22 @@ pub enum FailureKind {
     UnknownUps,
     /// Anything else; the detail says what.
     Other,
+}
+
+impl FailureKind {
+    /// Whether something answered, though it gave no reading: it is there.
+    pub fn is_answer(self) -> bool {
+        match self {
+            Self::Malformed | Self::AccessDenied | Self::Other => true,
+            Self::NotYet
+            | Self::Unreachable
+            | Self::TimedOut
+            | Self::WrongHostKey
+            | Self::DataStale
+            | Self::DriverNotConnected
+            | Self::UnknownUps => false,
+        }
+    }
 }
 
 /// Durations as a number of seconds, the unit of every file hecate writes.

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub struct Snapshot {
     pub hosts: BTreeMap<NodeName, Reading<HostReading>>,
     /// The Kubernetes API.
     pub api: ApiSnapshot,
+    /// Whether each UPS' witness is there (`upses[].witness`).
+    #[serde(default)]
+    pub witnesses: BTreeMap<UpsName, Reading<bool>>,
     /// Each other hecate host.
     #[serde(default)]
     pub peers: BTreeMap<PeerName, Reading<PeerReading>>,
@@ -76,13 +80,21 @@ pub struct UpsReading {
     pub driver_interval: Option<Duration>,
     /// `device.model` or `ups.model`, for people.
     pub model: Option<String>,
+    /// `battery.charge.low`, percent: where the UPS itself says LB.
+    #[serde(default)]
+    pub charge_low_percent: Option<f64>,
+    /// `device.serial` or `ups.serial`; without one the model with `battery.date` and `driver.name`: another one is another
+    /// device. None where there is nothing of all that.
+    #[serde(default)]
+    pub device: Option<String>,
 }
 
 /// The words of `ups.status` (NUT `docs/new-drivers.txt`, "Status data"). Words may repeat or be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpsStatus {
     /// The words that NUT documents.
-    pub words: BTreeSet<UpsWord>,
+    #[schemars(with = "BTreeSet<UpsWord>")]
+    pub words: UpsWords,
     /// All other words, as they came.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unknown: BTreeSet<String>,
@@ -132,11 +144,27 @@ pub enum UpsWord {
     Comm,
     /// No communication with the UPS, says the driver.
     Nocomm,
+    /// Too hot (belkinunv, ever-hid, microsol).
+    Overheat,
+    /// A test goes on (masterguard).
+    Tip,
+    /// About to shut down (masterguard).
+    Sd,
+    /// The battery is empty (belkinunv).
+    Depleted,
+    /// A fault of the UPS itself, whatever its name says (belkinunv).
+    Commfault,
+    /// In bypass (metasys).
+    By,
+    /// No utility power, also during a test or with the load off (belkinunv).
+    Acfail,
+    /// High efficiency, an economy mode.
+    He,
 }
 
 impl UpsWord {
     /// All words with their spelling on the wire.
-    pub const ALL: [(UpsWord, &'static str); 20] = [
+    pub const ALL: [(UpsWord, &'static str); 28] = [
         (UpsWord::Ol, "OL"),
         (UpsWord::Ob, "OB"),
         (UpsWord::Lb, "LB"),
@@ -157,11 +185,91 @@ impl UpsWord {
         (UpsWord::Test, "TEST"),
         (UpsWord::Comm, "COMM"),
         (UpsWord::Nocomm, "NOCOMM"),
+        (UpsWord::Overheat, "OVERHEAT"),
+        (UpsWord::Tip, "TIP"),
+        (UpsWord::Sd, "SD"),
+        (UpsWord::Depleted, "DEPLETED"),
+        (UpsWord::Commfault, "COMMFAULT"),
+        (UpsWord::By, "BY"),
+        (UpsWord::Acfail, "ACFAIL"),
+        (UpsWord::He, "HE"),
     ];
 
     /// How it is spelled on the wire.
     pub fn spelling(self) -> &'static str {
         Self::ALL.iter().find(|(word, _)| *word == self).map_or("", |(_, spelling)| spelling)
+    }
+}
+
+/// A set of words, a bit each: a policy looks at a hundred polls a pass, and asks each of them for many words.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeSet<UpsWord>", into = "BTreeSet<UpsWord>")]
+pub struct UpsWords(u32);
+
+impl UpsWords {
+    /// The set of these words.
+    pub const fn of(words: &[UpsWord]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < words.len() {
+            bits |= Self::bit(words[at]);
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    const fn bit(word: UpsWord) -> u32 {
+        1 << word as u32
+    }
+
+    /// Whether this word is one of them.
+    pub const fn contains(self, word: UpsWord) -> bool {
+        self.0 & Self::bit(word) != 0
+    }
+
+    /// Whether all of those are among them.
+    pub const fn contains_all(self, those: Self) -> bool {
+        self.0 & those.0 == those.0
+    }
+
+    /// Whether none of those is among them.
+    pub const fn is_disjoint(self, those: Self) -> bool {
+        self.0 & those.0 == 0
+    }
+
+    /// Adds a word.
+    pub fn insert(&mut self, word: UpsWord) {
+        self.0 |= Self::bit(word);
+    }
+
+    /// Takes a word away.
+    pub fn remove(&mut self, word: UpsWord) {
+        self.0 &= !Self::bit(word);
+    }
+
+    /// The words, in the order of [`UpsWord`].
+    pub fn iter(self) -> impl Iterator<Item = UpsWord> {
+        UpsWord::ALL.into_iter().map(|(word, _)| word).filter(move |word| self.contains(*word))
+    }
+}
+
+impl From<BTreeSet<UpsWord>> for UpsWords {
+    fn from(words: BTreeSet<UpsWord>) -> Self {
+        words.into_iter().fold(Self::default(), |mut all, word| {
+            all.insert(word);
+            all
+        })
+    }
+}
+
+impl From<UpsWords> for BTreeSet<UpsWord> {
+    fn from(words: UpsWords) -> Self {
+        words.iter().collect()
+    }
+}
+
+impl fmt::Debug for UpsWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
@@ -171,12 +279,8 @@ impl UpsStatus {
         let mut status = Self::default();
         for token in text.split_whitespace() {
             match UpsWord::ALL.iter().find(|(_, spelling)| *spelling == token) {
-                Some((word, _)) => {
-                    status.words.insert(*word);
-                }
-                None => {
-                    status.unknown.insert(token.to_owned());
-                }
+                Some((word, _)) => status.words.insert(*word),
+                None => _ = status.unknown.insert(token.to_owned()),
             }
         }
         status
@@ -184,19 +288,19 @@ impl UpsStatus {
 
     /// Whether a word stands in the status.
     pub fn has(&self, word: UpsWord) -> bool {
-        self.words.contains(&word)
+        self.words.contains(word)
     }
 
     /// The status as it would be without a word.
     pub fn without(&self, word: UpsWord) -> Self {
         let mut status = self.clone();
-        status.words.remove(&word);
+        status.words.remove(word);
         status
     }
 }
 
-impl std::fmt::Display for UpsStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for UpsStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = UpsWord::ALL.iter().filter(|(word, _)| self.has(*word)).map(|(_, spelling)| *spelling);
         let words: Vec<&str> = known.chain(self.unknown.iter().map(String::as_str)).collect();
         f.pad(&words.join(" "))
@@ -236,6 +340,10 @@ pub struct HostReading {
     /// What its clock says; None where it could not be compared.
     #[serde(default)]
     pub clock: Option<HostClock>,
+    /// For how long it had been up (`/proc/uptime`).
+    #[serde(default, with = "crate::model::seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub up_for: Option<std::time::Duration>,
 }
 
 /// A host's wall clock, read in the same look as everything else.

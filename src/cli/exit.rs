@@ -12,11 +12,11 @@ pub const USAGE: u8 = 2;
 pub const CONFIGURATION: u8 = 3;
 /// Steps run, are to come, or something is waited for.
 pub const PENDING: u8 = 10;
-/// A blocker stands that only a change from outside clears.
+/// A blocker stands, or a check failed, that only a change from outside clears.
 pub const BLOCKED: u8 = 11;
 /// The daemon is gone while somebody followed it.
 pub const DAEMON_GONE: u8 = 12;
-/// What was simulated went badly: a cluster that was not dark in time, or a broken rule.
+/// A rehearsal shows that the cluster would not be dark in time or would not run again, or a rule was broken.
 pub const PLAYED_BADLY: u8 = 13;
 
 /// What `--help` says of them.
@@ -27,9 +27,10 @@ Exit codes:
    2  wrong command line
    3  missing or wrong configuration
   10  work is pending, or something is waited for
-  11  blocked: only a change from outside helps
+  11  blocked, or a check failed: only a change from outside helps
   12  the daemon is gone while it was followed
-  13  simulated: a cluster was not dark in time, or a rule was broken";
+  13  a rehearsal shows that the cluster would not be dark in time or would
+      not run again, or a rule was broken";
 
 /// The code of a status: by its plan.
 pub(super) fn code_of(status: &Status) -> u8 {

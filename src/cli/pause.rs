@@ -90,7 +90,7 @@ pub(super) fn release(context: &Context<'_>, store: &Store, what: &Held) -> Resu
 }
 
 /// What to type where there is no readable wish that a hold could stand beside.
-const NO_WISH: &str = "`hecate set-desired running`, `drained-off` or `poweroff` writes a good desired.yaml";
+pub(super) const NO_WISH: &str = "`hecate set-desired running`, `drained-off` or `poweroff` writes a good desired.yaml";
 
 fn held(node: Option<String>, config: Option<&Config>) -> Result<Held, Stop> {
     let Some(node) = node.map(NodeName::new) else { return Ok(Held::Cluster) };

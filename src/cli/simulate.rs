@@ -16,13 +16,15 @@ use jiff::Timestamp;
 
 use self::rehearsal::RehearsalArgs;
 use self::seeds::SeedsArgs;
-use super::exit::{CONVERGED, PENDING, USAGE};
+use super::exit::{CONVERGED, PLAYED_BADLY, USAGE};
 use super::{Context, Format, Stop};
 use crate::config::{Config, UpsPath};
-use crate::simulate::blueprint;
-use crate::simulate::outage::{Outage, Report, power_cut};
+use crate::foresee::text::wrapped;
+use crate::simulate::outage::{BRING_UP_MAX, Outage, Report, cluster, power_cut};
 use crate::status::diff::spoken;
 
+/// Columns for a sentence beside its label.
+const PROSE_WIDTH: usize = 64;
 /// The virtual clock starts here, so that every run prints the same.
 const STARTED_AT: &str = "2026-01-01T00:00:00Z";
 /// A longer battery or outage is a typing mistake.
@@ -33,7 +35,7 @@ const PODS_MAX: usize = 500;
 /// Play outages in a built-in world, as the daemon would meet them
 ///
 /// Needs no cluster and no configuration. `power-cut` tells one outage as a timeline. `--outages N` answers whether the
-/// cluster would be dark in time; with --config it is your own, with its inventory, limits and past runs. `--seeds N` plays
+/// cluster would be dark in time, and whether it would run again; with --config it is your own, with its inventory, limits and past runs. `--seeds N` plays
 /// random clusters, with `--faults` amid everything that can go wrong. A scenario's name (see `list`) or file plays what
 /// somebody else met. Exits with 13 when anything was not as it should be.
 #[derive(Debug, Args)]
@@ -64,7 +66,8 @@ enum Story {
     /// Mains lost, battery falling, shut-down, mains back, recharge, bring-up
     ///
     /// Prints the timeline; `*` is the world, `!` the UPS policy, `>` what is obeyed, `+` and `-` a step's start and end,
-    /// `.` a wait, `#` a blocker, `=` convergence. Exits with 0 when the cluster was dark in time and runs again.
+    /// `.` a wait, `#` a blocker, `=` convergence. Exits with 0 when the cluster was dark in time and
+    /// runs again, else with 13.
     PowerCut(PowerCut),
     /// List the built-in scenarios: incidents that users of other tools have reported
     ///
@@ -126,14 +129,12 @@ fn play(cut: &PowerCut, output: Format, context: &Context<'_>) -> Result<u8, Sto
     let started_at: Timestamp = STARTED_AT.parse().context("read the virtual clock's start")?;
     let report = power_cut(&config, &outage, started_at);
     context.output.value(output, &report, || text(&report, &outage))?;
-    let went_well = report.findings.is_empty() && report.running_after.is_some();
-    Ok(if went_well { CONVERGED } else { PENDING })
+    Ok(if report.is_good() { CONVERGED } else { PLAYED_BADLY })
 }
 
 fn inventory(context: &Context<'_>) -> Result<Config, Stop> {
     if !context.is_config_named() {
-        let config = blueprint::config(3, 2).context("draw the built-in cluster")?;
-        return Ok(config);
+        return Ok(cluster().context("draw the built-in cluster")?);
     }
     let config = context.config()?;
     if config.upses.is_empty() {
@@ -161,9 +162,21 @@ fn text(report: &Report, outage: &Outage) -> String {
         (None, _) => row("dark", format!("never: {runtime} s of battery outlasted {}", spoken(report.outage))),
     });
     text.push_str(&match report.running_after {
-        Some(after) => row("running again", format!("{} after mains were back", spoken(after))),
-        None => row("running again", "not within 8 h; the last lines say why".to_owned()),
+        Some(after) => {
+            let how = if report.is_unprotected { ", unprotected" } else { "" };
+            row("running again", format!("{} after mains were back{how}", spoken(after)))
+        }
+        None => row("running again", format!("not within {}", spoken(BRING_UP_MAX))),
     });
+    if let Some(why) = &report.in_the_way {
+        text.push_str(&row("in the way", why.clone()));
+    }
+    for short in &report.shortfalls {
+        for (name, said) in [("battery", &short.said), ("so", &short.means), ("what to do", &short.hint)] {
+            let lines = wrapped(said, PROSE_WIDTH).into_iter().enumerate();
+            lines.for_each(|(number, line)| text.push_str(&row(if number == 0 { name } else { "" }, line)));
+        }
+    }
     for finding in &report.findings {
         text.push_str(&row("broken", format!("{}: {}", finding.rule, finding.evidence)));
     }

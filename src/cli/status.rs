@@ -59,7 +59,7 @@ pub(super) fn run(args: StatusArgs, context: &Context<'_>) -> Result<u8, Stop> {
 }
 
 /// The living actor's status and its age; None, after saying why, where there is none that can be trusted.
-fn published(store: &Store, context: &Context<'_>) -> Result<Option<(Status, Duration)>, Stop> {
+pub(super) fn published(store: &Store, context: &Context<'_>) -> Result<Option<(Status, Duration)>, Stop> {
     let holder = store.actor();
     if let Ok(None) = holder {
         context.output.note("no daemon runs");

@@ -1,16 +1,19 @@
-//! `hecate ups ignore` and `hecate ups heed`: take a UPS that lies out of the policy for a time.
+//! `hecate ups ignore`, `heed` and `forget`: a UPS that lies, or that has a new battery.
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
-use super::exit::USAGE;
-use super::pause::{hold, parse_duration, release};
+use super::exit::{CONVERGED, UNEXPECTED, USAGE};
+use super::pause::{NO_WISH, hold, parse_duration, release};
+use super::wish::{moment, who};
 use super::{Context, Stop};
 use crate::config::Config;
-use crate::desired::Held;
+use crate::desired::{Forget, Held};
 use crate::model::UpsName;
+use crate::store::{ActorKind, LedgerFile, Store, StoreError};
 
-/// Take a UPS out of the policy for a time, or back in
+/// Take a UPS out of the policy for a time, or back in; forget what was learned of it
 #[derive(Debug, Args)]
 pub(super) struct UpsArgs {
     #[command(subcommand)]
@@ -34,6 +37,15 @@ enum What {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Forget what was learned of a UPS: its battery was replaced
+    ///
+    /// hecate learns what a full battery gives, what it was seen to give, and how it recharges. Another serial number
+    /// voids that by itself; a new battery in the same UPS has none, so say it here.
+    Forget {
+        /// The UPS, by its name in hecate.yaml
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Listen to an ignored UPS again before its time
     Heed {
         /// The UPS, by its name in hecate.yaml
@@ -47,13 +59,53 @@ pub(super) fn run(args: UpsArgs, context: &Context<'_>) -> Result<u8, Stop> {
     let (store, config) = context.store()?;
     match args.what {
         What::Ignore { name, duration, reason } => {
-            hold(context, &store, known(name, config.as_ref())?, duration, reason)
+            hold(context, &store, Held::Ups(known(name, config.as_ref())?), duration, reason)
         }
-        What::Heed { name } => release(context, &store, &known(name, config.as_ref())?),
+        What::Heed { name } => release(context, &store, &Held::Ups(known(name, config.as_ref())?)),
+        What::Forget { name } => forget(context, &store, known(name, config.as_ref())?),
     }
 }
 
-fn known(name: String, config: Option<&Config>) -> Result<Held, Stop> {
+/// The ledger has one writer. Where nobody acts this command is it for a moment; else whoever acts is asked to.
+fn forget(context: &Context<'_>, store: &Store, ups: UpsName) -> Result<u8, Stop> {
+    let actor = match store.lock_actor(ActorKind::Foreground) {
+        Ok(_lock) => return forget_now(context, store, &ups),
+        Err(StoreError::ActorHeld { held_by, .. }) => held_by,
+        Err(failure) => return Err(anyhow::Error::new(failure).context("cannot forget that").into()),
+    };
+    store
+        .ask_to_forget(Forget { ups: ups.clone(), set_by: who(), set_at: moment() })
+        .context("cannot ask for that")
+        .map_err(|failure| Stop::from(failure).with_hint(NO_WISH))?;
+    context.output.data(&format!("what was learned of UPS {ups} is to be forgotten\n"))?;
+    context.output.note(&format!("{actor} does it at its next pass"));
+    Ok(CONVERGED)
+}
+
+/// As the only actor, whose lock the caller holds.
+fn forget_now(context: &Context<'_>, store: &Store, ups: &UpsName) -> Result<u8, Stop> {
+    let known = match store.read_ledger() {
+        LedgerFile::Good(mut ledger) => {
+            let known = ledger.devices.remove(ups).is_some();
+            if known {
+                store.write_ledger(&ledger).context("cannot forget that")?;
+            }
+            known
+        }
+        LedgerFile::Missing => false,
+        LedgerFile::Unreadable { why } => {
+            return Err(Stop::saying(UNEXPECTED, format!("ledger.json cannot be read: {why}")));
+        }
+    };
+    if known {
+        context.output.data(&format!("what was learned of UPS {ups} is forgotten\n"))?;
+    } else {
+        context.output.note(&format!("nothing was learned of UPS {ups} yet"));
+    }
+    Ok(CONVERGED)
+}
+
+fn known(name: String, config: Option<&Config>) -> Result<UpsName, Stop> {
     let name = UpsName::new(name);
     match config {
         Some(config) if !config.upses.contains_key(&name) => {
@@ -62,6 +114,6 @@ fn known(name: String, config: Option<&Config>) -> Result<Held, Stop> {
                 if known.is_empty() { "there is none".to_owned() } else { format!("there is {}", known.join(", ")) };
             Err(Stop::saying(USAGE, format!("no UPS {name} is configured")).with_hint(hint))
         }
-        Some(_) | None => Ok(Held::Ups(name)),
+        Some(_) | None => Ok(name),
     }
 }

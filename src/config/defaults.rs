@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{CoordinationRole, Drift, UpsPath, UpsScope};
+use super::{CoordinationRole, Drift, RechargeTimeout, UpsPath, UpsScope};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -63,6 +63,15 @@ pub(super) const DEBOUNCE: Duration = seconds(10);
 pub(super) const OB_LB: Duration = Duration::ZERO;
 /// upsd and a USB driver restart in 10 to 20 s; upsmon's DEADTIME is 15 s and calls the UPS dead then.
 pub(super) const LOST_ON_BATTERY: Duration = seconds(30);
+/// Five minutes without a word are no driver that restarts, and few batteries that promised more than that keep it.
+pub(super) const LOST_ON_BATTERY_MAX: Duration = seconds(300);
+/// A charge in whole percents that stands so long belongs to a battery of five hours, or says nothing; and a fixed ten
+/// minutes outlast a battery of ten minutes.
+pub(super) const CHARGE_FROZEN: Duration = seconds(180);
+/// What makers of small UPSes promise for 90 % of the charge.
+pub(super) const RECHARGE_HOURS: f64 = 8.0;
+/// Any web interface; what refuses a connection is there as well.
+pub(super) const WITNESS_PORT: u16 = 80;
 /// A calibration runs the battery down to about a quarter, which takes small UPSes up to half an hour.
 pub(super) const CALIBRATION_MAX: Duration = seconds(1800);
 /// Mains that comes back often goes again within the first seconds, when everybody's compressors start.
@@ -90,6 +99,12 @@ pub(super) const RECHARGE_CHARGE_PERCENT_MIN: f64 = 50.0;
 pub(super) const BRING_UP: Duration = seconds(300);
 /// Makers promise 90 % after 4 to 8 h; half of it after four hours is a battery that has aged.
 pub(super) const RECHARGE_MAX_WAIT: Duration = seconds(4 * 3600);
+/// A cluster that stays dark for good because of an old battery protects nothing.
+pub(super) const RECHARGE_TIMEOUT: RechargeTimeout = RechargeTimeout::Start;
+/// Repairs of the grid come with several attempts within minutes, and a boot into the next cut costs more than it brings.
+pub(super) const STARTUP_MAINS_STABLE: Duration = seconds(300);
+/// The common cluster's inrush is far below what a breaker minds.
+pub(super) const WAKE_BURST: u32 = 0;
 /// After a hard power cut etcd replays its log and every server waits for quorum; on a Pi up to five minutes, doubled
 /// because what comes next is drastic (a restore).
 pub(super) const STARTUP_API_WAIT: Duration = seconds(600);
@@ -136,8 +151,10 @@ pub(super) const ETCD_SNAPSHOT_TIMEOUT: Duration = seconds(120);
 pub(super) const UNIT_STOP_TIMEOUT: Duration = seconds(100);
 /// Containers that outlive k3s are why "stopped" would be a lie; sudo decides, and `never` is for clusters without it.
 pub(super) const KILLALL: bool = true;
-/// Just above systemd's 90 s as well: a host is silent before it has unmounted.
-pub(super) const OFF_CONFIRM: Duration = seconds(100);
+/// As long as the tail: a host is silent before it has written everything.
+pub(super) const OFF_CONFIRM: Duration = OFF_TAIL;
+/// systemd stops units that hang after 90 s, then left-over containers with their own 90 s, then it unmounts.
+pub(super) const OFF_TAIL: Duration = seconds(200);
 /// A reboot in progress is over by then; longer, and a dead node would hold up a healthy shutdown.
 pub(super) const UNREACHABLE_LIMIT: Duration = seconds(120);
 /// A server that restarts is back by then; draining needs it, and giving up the drain is the operator's word.

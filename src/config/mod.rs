@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{NodeName, PeerName, Role, UpsName};
+use crate::snapshot::UpsWord;
 use mistake::{At, Findings};
 use raw::RawConfig;
 use read::Slot;
@@ -47,6 +48,8 @@ pub struct Config {
     pub own_host: OwnHost,
     /// The UPSes.
     pub upses: BTreeMap<UpsName, Ups>,
+    /// The UPSes that no node and no `own_host.feeds` names: they speak for every node without feeds.
+    pub unnamed_upses: BTreeSet<UpsName>,
     /// When the UPSes' words become an override.
     pub ups_policy: UpsPolicy,
     /// Bring-up.
@@ -119,6 +122,17 @@ impl Config {
         rest
     }
 
+    /// The node on whose host the upsd of a UPS runs, where that is one of the cluster's: it is silent while that host is off.
+    pub fn upsd_node(&self, ups: &UpsName) -> Option<&NodeName> {
+        let host = &self.upses.get(ups)?.host;
+        let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        let is_meant = |(name, node): &(&NodeName, &Node)| {
+            node.host.eq_ignore_ascii_case(host) || name.as_str().eq_ignore_ascii_case(host)
+        };
+        let named = || self.nodes.iter().find(is_meant).map(|(name, _)| name);
+        if is_local { self.own_host.node.as_ref() } else { named() }
+    }
+
     /// Whether a node's absence never holds anything up.
     pub fn is_ignored(&self, node: &NodeName) -> bool {
         self.ignore_unavailable_nodes.contains(node)
@@ -170,7 +184,7 @@ pub enum Wake {
 pub struct OwnHost {
     /// Its name in the inventory where it is also a node of the cluster.
     pub node: Option<NodeName>,
-    /// The UPSes that feed it.
+    /// The UPSes that feed it; empty: mains without a UPS. Where nothing is said: its node's, else every UPS.
     pub feeds: BTreeSet<UpsName>,
     /// How many of its feeds it needs to stay on.
     pub min_supplies: usize,
@@ -216,6 +230,26 @@ pub struct Ups {
     pub password_file: Option<PathBuf>,
     /// How it is told to cut its load and to return with the mains; None: never.
     pub cut_load: Option<CutLoad>,
+    /// What is gone when the mains are: it decides what a silent UPS means.
+    pub witness: Option<Witness>,
+    /// Words of its status that count for nothing (LB, RB, ...).
+    pub ignored_words: BTreeSet<UpsWord>,
+    /// From an empty battery to a full one, as its maker promises it; learned values take its place.
+    pub recharge: Duration,
+}
+
+/// What is gone when the mains are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Something on the network that no UPS feeds; it is there while a TCP connection is taken or refused.
+    Address {
+        /// Address or name.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// Another UPS on the same mains.
+    Ups(UpsName),
 }
 
 /// How a UPS is told to cut its load and to return with the mains.
@@ -246,8 +280,13 @@ pub struct UpsPolicy {
     pub debounce: Duration,
     /// How long `OB LB` must stand.
     pub ob_lb: Duration,
-    /// How long communication may be lost while on battery.
+    /// How long communication may be lost while on battery, where the UPS never told any figures; with figures it is the
+    /// least time.
     pub lost_on_battery: Duration,
+    /// However much its last figures promise, a UPS that has been silent on battery for so long triggers.
+    pub lost_on_battery_max: Duration,
+    /// A charge that has not moved for so long on battery, without a runtime, says nothing.
+    pub charge_frozen: Duration,
     /// How long `CAL` may suppress.
     pub calibration_max: Duration,
     /// How long mains must be back before the override is lifted.
@@ -292,14 +331,34 @@ pub struct Startup {
     pub recharge_charge_percent_min: f64,
     /// Recharge gate: how long a bring-up takes, part of the runtime that must be there.
     pub bring_up_time: Duration,
-    /// Recharge gate: when waiting becomes a blocker.
+    /// Recharge gate: how long it holds a start.
     pub recharge_max_wait: Duration,
+    /// What follows then.
+    pub recharge_timeout: RechargeTimeout,
+    /// How long mains must have been back before a host that is off is switched on.
+    pub mains_stable: Duration,
+    /// How many hosts are woken within [`Startup::WAKE_BURST_TIME`]; None: all.
+    pub wake_burst: Option<usize>,
     /// How long the API may take once a server's unit runs.
     pub api_wait: Duration,
     /// How long a node may take to become reachable or Ready.
     pub node_wait: Duration,
     /// How long uncordoning waits for all expected workers.
     pub uncordon_wait: Duration,
+}
+
+impl Startup {
+    /// So long one burst of wake-ups lasts: the inrush of power supplies and disks is over by then.
+    pub const WAKE_BURST_TIME: Duration = Duration::from_secs(20);
+}
+
+/// What follows when a battery does not get to the recharge gate in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RechargeTimeout {
+    /// The start goes on, with the warning `unprotected`.
+    Start,
+    /// The start is held, as a blocker.
+    Hold,
 }
 
 /// Which clocks must be in sync before k3s is started.
@@ -342,6 +401,9 @@ pub struct Shutdown {
     pub killall: bool,
     /// How long a host must be silent after its power-off before it counts as off.
     pub off_confirm: Duration,
+    /// How long a host that has fallen silent may still be writing: units that stop, left-over containers, unmounting.
+    /// Part of the configured budgets.
+    pub off_tail: Duration,
     /// How long an unreachable host delays the others on a declared shutdown.
     pub unreachable_limit: Duration,
     /// How long the API may be away before a declared shutdown asks for `--skip-drain`.

@@ -163,6 +163,13 @@ section! {
         password_file: Field<PathBuf>,
         /// Tell it to cut its load and to return with the mains, so that hosts which boot on AC come back.
         cut_load: Field<RawCutLoad>,
+        /// What is gone when the mains are: another UPS, or HOST or HOST:PORT of something that no UPS feeds. While it is
+        /// gone, a UPS that fell silent counts as on battery.
+        witness: Field<String>,
+        /// Words of its status that count for nothing, such as LB on a UPS that always says it.
+        ignore_words: Texts,
+        /// From an empty battery to a full one, in hours, until hecate has learned it.
+        recharge_hours: Field<f64>,
     }
 }
 
@@ -205,8 +212,12 @@ section! {
         debounce_seconds: Field<Seconds>,
         /// How long OB LB must stand before it triggers.
         ob_lb_seconds: Field<Seconds>,
-        /// How long communication may be lost while on battery before it triggers.
+        /// How long communication may be lost while on battery before it triggers; with last figures this is the least.
         lost_on_battery_seconds: Field<Seconds>,
+        /// The longest, whatever its last figures promise.
+        lost_on_battery_max_seconds: Field<Seconds>,
+        /// A charge that has not moved for so long on battery, without a runtime, says nothing.
+        charge_frozen_seconds: Field<Seconds>,
         /// How long CAL may keep a UPS on battery from triggering.
         calibration_max_seconds: Field<Seconds>,
         /// How long mains must be back before the override is lifted.
@@ -251,14 +262,31 @@ section! {
         recharge_charge_percent_min: Field<Percent>,
         /// Recharge gate: how long a bring-up takes, part of the runtime that must be there.
         bring_up_seconds: Field<Seconds>,
-        /// Recharge gate: after this time waiting becomes a blocker.
+        /// Recharge gate: how long it holds a start.
         recharge_max_wait_seconds: Field<Seconds>,
+        /// Recharge gate: what follows then: start (with a warning) or hold (a blocker).
+        recharge_timeout: Field<RawRechargeTimeout>,
+        /// How long mains must have been back before hosts that are off are switched on; doubled by each shutdown within a
+        /// day, up to an hour.
+        mains_stable_seconds: Field<Seconds>,
+        /// How many hosts are woken within 20 s, control planes first; 0: all at once.
+        wake_burst: Field<u32>,
         /// How long the API may take once a server's unit runs.
         api_wait_seconds: Field<Seconds>,
         /// How long a node may take to be reachable, and then Ready.
         node_wait_seconds: Field<Seconds>,
         /// How long uncordoning waits for all expected workers.
         uncordon_wait_seconds: Field<Seconds>,
+    }
+}
+
+words! {
+    /// What follows when a battery does not get to the recharge gate in time.
+    RawRechargeTimeout {
+        /// Start all the same, and warn.
+        Start = "start",
+        /// Hold the start.
+        Hold = "hold",
     }
 }
 
@@ -305,8 +333,10 @@ section! {
         unit_stop_timeout_seconds: Field<Seconds>,
         /// End the containers that outlive the units: auto (where sudo allows k3s-killall.sh) or never.
         killall: Field<RawKillall>,
-        /// How long a host must be silent after its power-off before it counts as off.
+        /// How long a host must be silent after its power-off before it counts as off; not less than off_tail_seconds.
         off_confirm_seconds: Field<Seconds>,
+        /// How long a host that no longer answers may still be writing. It lies inside the budgets above.
+        off_tail_seconds: Field<Seconds>,
         /// How long an unreachable host delays the others on a declared shutdown.
         unreachable_limit_seconds: Field<Seconds>,
         /// How long the API may be away before a declared shutdown asks for `--skip-drain`.

@@ -30,6 +30,9 @@ pub struct Declared {
     /// Pauses and ignored UPSes, each with an expiry; only a person's command changes them.
     #[serde(default)]
     pub holds: Vec<Hold>,
+    /// UPSes whose learned figures are to be forgotten; hecate takes each away once it has done so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forget: Vec<Forget>,
 }
 
 impl Declared {
@@ -46,6 +49,7 @@ impl Declared {
             spec,
             overrides: Vec::new(),
             holds: Vec::new(),
+            forget: Vec::new(),
         }
     }
 
@@ -165,6 +169,18 @@ pub struct Hold {
     pub expires_at: Timestamp,
 }
 
+/// A person's word that a UPS has another battery: what was learned of the old one is void.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Forget {
+    /// Which UPS.
+    pub ups: UpsName,
+    /// Who, as `user@host`.
+    pub set_by: String,
+    /// When.
+    pub set_at: Timestamp,
+}
+
 /// What a hold is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -208,8 +224,27 @@ pub struct Effective {
     #[serde(default)]
     held_nodes: BTreeSet<NodeName>,
     #[serde(default)]
-    is_own_host_concerned: bool,
+    own_supply: OwnSupply,
+    #[serde(default)]
+    ending: BTreeSet<NodeName>,
+    #[serde(default)]
+    spared: BTreeSet<NodeName>,
     hold_descent: Option<String>,
+}
+
+/// What becomes of the supply of the host hecate runs on, judged now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnSupply {
+    /// Enough of its feeds hold: no override powers it off.
+    #[default]
+    Holds,
+    /// It ends, and gives more time than its own power-off takes: it stays and watches.
+    Ends,
+    /// It ends, and nobody can say when.
+    Unsure,
+    /// It gives no more than its own power-off takes: it goes now.
+    IsOver,
 }
 
 impl Effective {
@@ -254,10 +289,19 @@ impl Effective {
         !self.nodes.is_empty() || !self.held_nodes.is_empty()
     }
 
-    /// Whether a descent includes the host hecate runs on: always, but where only some nodes go dark and its own supply
-    /// holds.
-    pub fn is_own_host_concerned(&self) -> bool {
-        self.is_own_host_concerned
+    /// What becomes of the supply of the host hecate runs on.
+    pub fn own_supply(&self) -> OwnSupply {
+        self.own_supply
+    }
+
+    /// The nodes whose own supply ends: an override powers off these and no others, but for those that can be woken.
+    pub fn ending(&self) -> &BTreeSet<NodeName> {
+        &self.ending
+    }
+
+    /// Hosts that have booted since the UPSes of every override fell silent: they are left alone.
+    pub fn spared(&self) -> &BTreeSet<NodeName> {
+        &self.spared
     }
 
     /// Why no further step down may begin although a descent is declared (mains just came back, or the wish is not

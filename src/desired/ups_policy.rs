@@ -5,24 +5,33 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod battery;
 mod judge;
+mod loads;
 mod time_left;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Cause, Declared, DeclaredHealth, Effective, Held, Override};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::battery::Battery;
+use self::loads::Load;
+pub(crate) use self::loads::loads;
+use super::{Cause, Declared, DeclaredHealth, Effective, Forget, Held, Hold, Override, OwnSupply};
 use crate::budget::Budget;
-use crate::config::{Config, UpsPath, UpsScope};
+use crate::config::{Config, UpsPath, UpsScope, Witness};
 use crate::ledger::Ledger;
 use crate::model::{ClusterState, NodeName, Now, Path, Stamp, UpsName};
 use crate::plan::blocker::Warning;
-use crate::snapshot::{Snapshot, UnitState};
+use crate::snapshot::{Snapshot, UnitState, UpsWord};
 use crate::status::UpsVerdict;
-use crate::tracker::{Memory, UpsMemory};
+use crate::tracker::{LowRun, Memory, UpsMemory};
 
 pub use judge::Assessment;
+pub(crate) use time_left::credible_runtime;
 
 /// Everything the policy makes of a pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +46,9 @@ pub struct Rewritten {
     pub power: Power,
 }
 
-/// One change of the overrides; nothing else of the file is touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One change of `desired.yaml`; nothing else of the file is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum DeclaredChange {
     /// Sets or replaces the override of its source.
     Set(Override),
@@ -49,6 +59,10 @@ pub enum DeclaredChange {
         /// Why, for the log.
         because: String,
     },
+    /// Takes a hold away that was seen to be over: a clock that begins anew must not bring it back.
+    DropHold(Hold),
+    /// Takes a person's word away that was obeyed: what was learned of that battery is forgotten.
+    DropForget(Forget),
 }
 
 /// What the UPSes say, judged.
@@ -58,6 +72,8 @@ pub struct Power {
     pub upses: BTreeMap<UpsName, Assessment>,
     /// Since when each UPS has been on battery; the ledger keeps it.
     pub on_battery_since: BTreeMap<UpsName, Stamp>,
+    /// After how long a silence the override of each UPS ends.
+    pub silence_max: BTreeMap<UpsName, Duration>,
     /// What a person should know.
     pub warnings: Vec<Warning>,
 }
@@ -66,6 +82,11 @@ impl Power {
     /// Whether any UPS says that it is on battery.
     pub fn is_on_battery(&self) -> bool {
         self.upses.values().any(Assessment::is_on_battery)
+    }
+
+    /// The low polls in a row of each UPS, for the memory.
+    pub fn low_runs(&self) -> BTreeMap<UpsName, Option<LowRun>> {
+        self.upses.iter().map(|(name, one)| (name.clone(), one.low.clone())).collect()
     }
 
     /// Until the first of these loses its supply, by what the batteries say; None where nothing says so. Something with
@@ -77,49 +98,6 @@ impl Power {
     fn verdict(&self, ups: &UpsName) -> UpsVerdict {
         self.upses.get(ups).map_or(UpsVerdict::Unknown, |one| one.verdict)
     }
-}
-
-/// Something that UPSes feed: a node, or the host hecate runs on.
-#[derive(Clone, Copy, Debug)]
-struct Load<'a> {
-    node: Option<&'a NodeName>,
-    feeds: &'a BTreeSet<UpsName>,
-    min_supplies: usize,
-}
-
-impl Load<'_> {
-    /// Whether fewer feeds than it needs are known to hold. Unknown is no supply: but something must be critical.
-    fn is_at_risk(&self, power: &Power) -> bool {
-        let holds = |ups: &&UpsName| match power.verdict(ups) {
-            UpsVerdict::OnLine | UpsVerdict::OnBattery | UpsVerdict::Ignored => true,
-            UpsVerdict::Critical | UpsVerdict::Unknown => false,
-        };
-        self.feeds.iter().any(|ups| power.verdict(ups) == UpsVerdict::Critical)
-            && self.feeds.iter().filter(holds).count() < self.min_supplies
-    }
-
-    fn time_left(&self, power: &Power) -> Option<Duration> {
-        let each = self.feeds.iter().map(|ups| match power.upses.get(ups) {
-            Some(one) if one.is_on_battery() => one.time_left,
-            Some(_) | None => Some(Duration::MAX),
-        });
-        let mut each: Vec<Duration> = each.collect::<Option<_>>()?;
-        each.sort_unstable();
-        // It lives as long as `min_supplies` of its feeds do: until the longest-lived but those end.
-        let first_missing = each.len().checked_sub(self.min_supplies)?;
-        each.get(first_missing).copied().filter(|left| *left < Duration::MAX)
-    }
-}
-
-/// Everything that the inventory says is fed by UPSes.
-fn loads(config: &Config) -> impl Iterator<Item = Load<'_>> {
-    let own = Load { node: None, feeds: &config.own_host.feeds, min_supplies: config.own_host.min_supplies };
-    let nodes = config.nodes.iter().map(|(name, node)| Load {
-        node: Some(name),
-        feeds: &node.feeds,
-        min_supplies: node.min_supplies,
-    });
-    nodes.chain([own]).filter(|load| !load.feeds.is_empty())
 }
 
 /// The policy: what was declared, and what the UPSes say, make what is obeyed.
@@ -134,13 +112,13 @@ pub fn rewrite(
 ) -> Rewritten {
     let (declared, health) = declared;
     let power = assess_all(config, declared, snapshot, ledger, memory, budget, now);
-    let pass = Pass { config, declared, snapshot, memory, budget, power: &power, now };
-    let changes = pass.declared_changes();
+    let pass = Pass { config, declared, snapshot, budget, power: &power, now };
+    let changes = pass.changes();
     let mut obeyed = declared.clone();
     for change in &changes {
         apply(&mut obeyed, change);
     }
-    let effective = effective(config, &obeyed, health, &power);
+    let effective = effective(&Sources { config, declared: &obeyed, health, power: &power, snapshot, ledger, now });
     Rewritten { effective, declared: obeyed, changes, power }
 }
 
@@ -152,6 +130,8 @@ pub fn apply(declared: &mut Declared, change: &DeclaredChange) {
             declared.overrides.push(one.clone());
         }
         DeclaredChange::Clear { source, .. } => declared.overrides.retain(|other| other.source != *source),
+        DeclaredChange::DropHold(hold) => declared.holds.retain(|other| other != hold),
+        DeclaredChange::DropForget(forget) => declared.forget.retain(|other| other != forget),
     }
 }
 
@@ -169,7 +149,19 @@ pub fn trigger_at(config: &Config, budget: &Budget) -> Duration {
     path_budget.mul_f64(config.ups_policy.runtime_safety_factor)
 }
 
-fn effective(config: &Config, declared: &Declared, health: &DeclaredHealth, power: &Power) -> Effective {
+/// What an [`Effective`] is made of.
+struct Sources<'a> {
+    config: &'a Config,
+    declared: &'a Declared,
+    health: &'a DeclaredHealth,
+    power: &'a Power,
+    snapshot: &'a Snapshot,
+    ledger: &'a Ledger,
+    now: &'a Now,
+}
+
+fn effective(sources: &Sources<'_>) -> Effective {
+    let Sources { config, declared, health, power, .. } = *sources;
     let spec = &declared.spec;
     let ruling = declared.strictest().filter(|one| one.state >= spec.state);
     let is_partial = spec.state == ClusterState::Running && declared.is_for_some_nodes();
@@ -188,14 +180,19 @@ fn effective(config: &Config, declared: &Declared, health: &DeclaredHealth, powe
     let (mut nodes, mut held_nodes) = (BTreeSet::new(), BTreeSet::new());
     if is_partial {
         for one in &declared.overrides {
-            let goes = if hold_override(one, power).is_some() { &mut held_nodes } else { &mut nodes };
+            let goes = if sources.hold_override(one).is_some() { &mut held_nodes } else { &mut nodes };
             goes.extend(one.nodes.iter().cloned());
         }
         held_nodes.retain(|node| !nodes.contains(node));
     }
     let hold_descent = match ruling {
         Some(_) if !nodes.is_empty() => None,
-        Some(one) => hold_override(one, power),
+        // Of several overrides one that goes on is enough.
+        Some(one) => {
+            let as_strict = declared.overrides.iter().filter(|other| other.state >= one.state && !is_partial);
+            let holds: Option<Vec<String>> = as_strict.map(|other| sources.hold_override(other)).collect();
+            if is_partial { sources.hold_override(one) } else { holds.and_then(|holds| holds.into_iter().next()) }
+        }
         None => match health {
             DeclaredHealth::Good => None,
             DeclaredHealth::LastGood { why } => Some(format!("desired.yaml cannot be read: {why}")),
@@ -203,14 +200,29 @@ fn effective(config: &Config, declared: &Declared, health: &DeclaredHealth, powe
         },
     };
     let is_concerned = |load: &Load<'_>| !is_partial || load.node.is_none_or(|node| nodes.contains(node));
-    let own = loads(config).find(|load| load.node.is_none());
+    let all = loads(config);
+    let overridden: BTreeSet<UpsName> = declared
+        .overrides
+        .iter()
+        .filter_map(|one| Some(UpsName::from(one.source.strip_prefix("ups-policy/")?)))
+        .collect();
+    let ending = all.iter().filter(|load| load.ends(power, &overridden)).filter_map(|load| load.node.cloned());
+    let own = all.iter().find(|load| load.node.is_none());
+    let own_supply = own.map_or(OwnSupply::Holds, |own| {
+        let last = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
+        own.own_supply(power, &overridden, last)
+    });
     Effective {
         state,
         path,
         because,
         on_battery: power.is_on_battery(),
-        time_left: power.time_left(loads(config).filter(is_concerned)).or_else(|| unnamed_time_left(config, power)),
-        is_own_host_concerned: !is_partial || own.is_some_and(|own| own.is_at_risk(power)),
+        time_left: power
+            .time_left(all.iter().copied().filter(is_concerned))
+            .or_else(|| unnamed_time_left(config, power)),
+        own_supply,
+        ending: ending.collect(),
+        spared: sources.spared(),
         nodes,
         held_nodes,
         hold_descent: if state == ClusterState::Running && !is_partial { None } else { hold_descent },
@@ -219,21 +231,64 @@ fn effective(config: &Config, declared: &Declared, health: &DeclaredHealth, powe
 
 /// What is left on UPSes that no inventory entry names: they speak for the whole cluster.
 fn unnamed_time_left(config: &Config, power: &Power) -> Option<Duration> {
-    let is_unnamed = |ups: &UpsName| !loads(config).any(|load| load.feeds.contains(ups));
+    let is_unnamed = |ups: &UpsName| !loads(config).iter().any(|load| load.feeds.contains(ups));
     let on_battery = power.upses.iter().filter(|(ups, one)| one.is_on_battery() && is_unnamed(ups));
     on_battery.filter_map(|(_, one)| one.time_left).min()
 }
 
-/// Why an override that stands begins no further step now: its UPS is on line (not yet for long enough), or has not been
-/// judged since this boot. A UPS on battery never holds its own override.
-fn hold_override(one: &Override, power: &Power) -> Option<String> {
-    let ups = one.source.strip_prefix("ups-policy/")?;
-    let assessment = power.upses.get(&UpsName::from(ups))?;
-    match assessment.verdict {
-        UpsVerdict::Critical | UpsVerdict::OnBattery => None,
-        UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => {
-            Some(format!("{ups}: {}", assessment.evidence))
+impl Sources<'_> {
+    /// Why an override that stands begins no further step now: its UPS is on line (not yet for long enough), or it says
+    /// nothing although it was not on battery. A UPS on battery never holds its own override.
+    fn hold_override(&self, one: &Override) -> Option<String> {
+        let ups = one.source.strip_prefix("ups-policy/")?;
+        let assessment = self.power.upses.get(&UpsName::from(ups))?;
+        match assessment.verdict {
+            UpsVerdict::Critical | UpsVerdict::OnBattery => None,
+            // An outage of which only an earlier boot knew goes on, against hosts that have not booted since.
+            UpsVerdict::Unknown if self.is_of_earlier_boot(ups) => None,
+            UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => {
+                Some(format!("{ups}: {}", assessment.evidence))
+            }
         }
+    }
+
+    /// Whether a UPS of which an earlier boot knew an outage was asked in this one, and has said nothing yet.
+    fn is_of_earlier_boot(&self, ups: &str) -> bool {
+        let name = UpsName::from(ups);
+        let is_silent = self.power.upses.get(&name).is_some_and(|one| one.silent_for.is_some());
+        let was_asked = self.snapshot.upses.contains_key(&name);
+        let since = self.ledger.on_battery_since.get(&name);
+        let is_earlier = since.is_some_and(|since| since.boot_id != self.now.boot_id);
+        is_silent && was_asked && is_earlier && !self.ledger.boots.is_empty()
+    }
+
+    /// Hosts that have booted since the UPSes of all standing overrides fell silent: their word is older than that boot. Where
+    /// only an earlier boot of this host heard that word, nobody is known not to have booted before that is seen.
+    fn spared(&self) -> BTreeSet<NodeName> {
+        let ups = |one: &Override| one.source.strip_prefix("ups-policy/").map(UpsName::from);
+        let speaks = |one: &Override| {
+            ups(one).and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
+        };
+        if self.declared.overrides.is_empty() || self.declared.overrides.iter().any(speaks) {
+            return BTreeSet::new();
+        }
+        let upses = || self.declared.overrides.iter().filter_map(ups);
+        let is_earlier = upses().all(|ups| self.is_of_earlier_boot(ups.as_str()));
+        let silent_for = upses().filter_map(|ups| self.power.upses.get(&ups)?.silent_for).min();
+        let has_booted = |node: &&NodeName| {
+            let reading = self.snapshot.hosts.get(*node);
+            let answers = reading.and_then(|it| it.failure()).is_some_and(|why| why.kind.is_answer());
+            let known = self.ledger.boots.get(*node);
+            match reading.and_then(|it| it.value()) {
+                Some(seen) => {
+                    let is_younger = seen.up_for.zip(silent_for).is_some_and(|(up, silent)| up < silent);
+                    is_younger || known.map_or(is_earlier, |known| seen.boot_id != *known)
+                }
+                // Who was told to power off and answers has come back, most likely.
+                None => is_earlier || answers && self.ledger.powered_off.contains_key(*node),
+            }
+        };
+        self.config.nodes.keys().filter(has_booted).cloned().collect()
     }
 }
 
@@ -242,14 +297,13 @@ struct Pass<'a> {
     config: &'a Config,
     declared: &'a Declared,
     snapshot: &'a Snapshot,
-    memory: &'a Memory,
     budget: &'a Budget,
     power: &'a Power,
     now: &'a Now,
 }
 
 impl Pass<'_> {
-    fn declared_changes(&self) -> Vec<DeclaredChange> {
+    fn changes(&self) -> Vec<DeclaredChange> {
         let mut changes = Vec::new();
         for (name, assessment) in &self.power.upses {
             let standing = self.declared.overrides.iter().find(|one| one.source == source(name));
@@ -273,13 +327,18 @@ impl Pass<'_> {
                 changes.push(DeclaredChange::Clear { source: one.source.clone(), because });
             }
         }
+        // Only a clock that is right may end a hold for good.
+        let is_over = |hold: &&Hold| self.now.wall_synced && hold.expires_at <= self.now.wall;
+        changes.extend(self.declared.forget.iter().cloned().map(DeclaredChange::DropForget));
+        changes.extend(self.declared.holds.iter().filter(is_over).cloned().map(DeclaredChange::DropHold));
         changes
     }
 
     /// Whether this UPS' end darkens something: a host whose feeds no longer suffice, or (where nothing names it)
     /// everything.
     fn darkens(&self, ups: &UpsName) -> bool {
-        let mut fed = loads(self.config).filter(|load| load.feeds.contains(ups)).peekable();
+        let all = loads(self.config);
+        let mut fed = all.iter().filter(|load| load.feeds.contains(ups)).peekable();
         fed.peek().is_none() || fed.any(|load| load.is_at_risk(self.power))
     }
 
@@ -307,8 +366,9 @@ impl Pass<'_> {
     /// The nodes that go dark with this UPS while the rest stays up; empty: the whole cluster, because it is configured
     /// so, because nothing names this UPS, or because the rest would have no quorum.
     fn affected(&self, ups: &UpsName) -> BTreeSet<NodeName> {
+        let all = loads(self.config);
         let at_risk: BTreeSet<&NodeName> =
-            loads(self.config).filter(|load| load.is_at_risk(self.power)).filter_map(|load| load.node).collect();
+            all.iter().filter(|load| load.is_at_risk(self.power)).filter_map(|load| load.node).collect();
         let is_whole = match self.config.ups_policy.scope {
             UpsScope::Cluster => true,
             UpsScope::Affected => {
@@ -318,7 +378,7 @@ impl Pass<'_> {
                 !self.keeps_quorum(&gone)
             }
         };
-        let is_fed = |node: &&NodeName| self.config.nodes.get(*node).is_some_and(|node| node.feeds.contains(ups));
+        let is_fed = |node: &&NodeName| all.iter().any(|load| load.node == Some(*node) && load.feeds.contains(ups));
         if is_whole { BTreeSet::new() } else { at_risk.into_iter().filter(is_fed).cloned().collect() }
     }
 
@@ -363,8 +423,8 @@ impl Pass<'_> {
         ))
     }
 
-    /// Why an override may be taken away: stable mains, an operator's word, or no word from the UPS for longer than the grace
-    /// (a dead UPS daemon must not keep a cluster dark).
+    /// Why an override may be taken away: stable mains, an operator's word, or silence that has lasted longer than this battery
+    /// can.
     fn release(&self, ups: &UpsName, assessment: &Assessment) -> Option<String> {
         match assessment.verdict {
             UpsVerdict::OnLine => {
@@ -373,19 +433,12 @@ impl Pass<'_> {
                     .then(|| format!("mains stable for {} s", stable.as_secs()))
             }
             UpsVerdict::Unknown => {
-                let grace = self.config.startup.ups_unknown_grace?;
-                let silent = self.now.since(self.last_word(ups));
-                (silent >= grace).then(|| format!("no word for {} s: {}", silent.as_secs(), assessment.evidence))
+                let limit = self.power.silence_max.get(ups)?;
+                (assessment.silent_for? >= *limit).then(|| assessment.evidence.clone())
             }
             UpsVerdict::Ignored => Some(assessment.evidence.clone()),
             UpsVerdict::OnBattery | UpsVerdict::Critical => None,
         }
-    }
-
-    /// When a UPS last said anything of mains and battery, or hecate began to listen: words that say nothing are silence.
-    fn last_word(&self, ups: &UpsName) -> Duration {
-        let told = self.memory.upses.get(ups).and_then(|polls| polls.told);
-        told.map_or(self.memory.began, |told| told.max(self.memory.began))
     }
 }
 
@@ -399,7 +452,7 @@ fn assess_all(
     now: &Now,
 ) -> Power {
     let mut power = Power::default();
-    for name in config.upses.keys() {
+    for (name, ups) in &config.upses {
         if let Some(hold) = declared.hold(&Held::Ups(name.clone()), now) {
             let evidence = format!("ignored {hold}");
             power.warnings.push(Warning::Ups { ups: name.clone(), evidence: evidence.clone() });
@@ -414,26 +467,67 @@ fn assess_all(
             None => Some("not observed yet".to_owned()),
         };
         let since = judge::on_battery_since(polls, ledger, name, now);
+        let battery = battery(ledger, name);
+        let is_witness_gone = is_witness_gone(config, snapshot, memory, name, now);
         let look = judge::Look {
             policy: &config.ups_policy,
+            ups,
+            battery,
             trigger_at: trigger_at(config, budget),
             polls,
             failure,
             on_battery_for: since.as_ref().map(|since| since.age(now)),
             seen_on_battery_this_boot: since.as_ref().is_some_and(|since| since.boot_id == now.boot_id),
+            kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),
+            is_confirmed: is_witness_gone || is_other_on_battery(snapshot, name),
+            is_witness_gone,
             memory_age: now.since(memory.began),
             now,
         };
         let assessment = look.assess();
-        if let Some(since) = since
-            && assessment.verdict != UpsVerdict::OnLine
-        {
+        let has_outlasted = assessment.silent_for.is_some_and(|silent| silent >= battery.silence_max());
+        if let Some(since) = since.filter(|_| !has_outlasted) {
             power.on_battery_since.insert(name.clone(), since);
         }
+        power.silence_max.insert(name.clone(), battery.silence_max());
         power.warnings.extend(look.warnings(name));
         power.upses.insert(name.clone(), assessment);
     }
     power
+}
+
+/// What the ledger knows of a UPS' battery.
+pub(crate) fn battery<'a>(ledger: &'a Ledger, name: &UpsName) -> Battery<'a> {
+    Battery { device: ledger.devices.get(name), full_load: ledger.full_load_percent.get(name).copied() }
+}
+
+/// A witness counts as gone only if it was there before the UPS said its last word.
+const WITNESS_BEFORE: Duration = Duration::from_secs(600);
+
+fn is_witness_gone(config: &Config, snapshot: &Snapshot, memory: &Memory, name: &UpsName, now: &Now) -> bool {
+    match config.upses.get(name).and_then(|ups| ups.witness.as_ref()) {
+        None => false,
+        Some(Witness::Address { .. }) => {
+            let max_age = config.ups_policy.max_age;
+            let is_gone = snapshot.witnesses.get(name).and_then(|it| it.fresh(now, max_age)) == Some(&false);
+            let polls = memory.upses.get(name);
+            let last_word = polls.and_then(UpsMemory::last_word).unwrap_or(now.boottime);
+            let seen = polls.and_then(|polls| polls.witness_seen);
+            is_gone && seen.is_some_and(|seen| seen + WITNESS_BEFORE >= last_word)
+        }
+        Some(Witness::Ups(other)) => match snapshot.upses.get(other) {
+            Some(reading) => reading
+                .fresh(now, config.ups_policy.max_age)
+                .is_some_and(|said| said.status.has(UpsWord::Ob) && !said.status.has(UpsWord::Ol)),
+            None => false,
+        },
+    }
+}
+
+/// Whether another UPS says that it is on battery.
+fn is_other_on_battery(snapshot: &Snapshot, name: &UpsName) -> bool {
+    let others = snapshot.upses.iter().filter(|(other, _)| *other != name);
+    others.filter_map(|(_, reading)| reading.value()).any(|said| said.status.has(UpsWord::Ob))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod kubernetes;
 pub mod nodes;
 pub mod peer;
 pub mod ups;
+pub mod witness;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use self::kubernetes::Api;
 use self::nodes::{Hosts, Interest};
 use self::peer::Peers;
 use self::ups::Upses;
+use self::witness::Witnesses;
 use crate::clients::ssh::Ssh;
 use crate::config::Config;
 use crate::decide::Decision;
@@ -27,6 +29,7 @@ use crate::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct Eyes {
     upses: Upses,
+    witnesses: Witnesses,
     hosts: Hosts,
     api: Arc<Api>,
     peers: Peers,
@@ -37,6 +40,7 @@ impl Eyes {
     pub fn open(config: &Arc<Config>, ssh: &Ssh, wake: &Arc<Notify>) -> Self {
         Self {
             upses: Upses::start(config, wake),
+            witnesses: Witnesses::start(config, wake),
             hosts: Hosts::start(config, ssh, wake),
             api: Arc::new(Api::start(config, Arc::clone(wake))),
             peers: Peers::start(config, ssh, wake),
@@ -52,6 +56,7 @@ impl Eyes {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             upses: self.upses.readings(),
+            witnesses: self.witnesses.readings(),
             hosts: self.hosts.readings(),
             api: self.api.snapshot(),
             peers: self.peers.readings(),

@@ -105,7 +105,8 @@ pub fn is_changed(before: &Reading<HostReading>, after: &Reading<HostReading>) -
 /// Whether more has changed than that the clock went on.
 fn is_other(earlier: &HostReading, later: &HostReading) -> bool {
     let ahead = |host: &HostReading| host.clock.map(|clock| clock.ahead_seconds);
-    ahead(earlier) != ahead(later) || *earlier != HostReading { clock: earlier.clock, ..later.clone() }
+    ahead(earlier) != ahead(later)
+        || *earlier != HostReading { clock: earlier.clock, up_for: earlier.up_for, ..later.clone() }
 }
 
 /// What an earlier look has shown and a later one need not, or cannot, ask again.
@@ -271,6 +272,7 @@ mod tests {
             is_time_synced: None,
             ntp_ahead_seconds: None,
             clock: Some(HostClock { wall: Timestamp::from_second(began as i64).unwrap(), ahead_seconds: 0 }),
+            up_for: Some(Duration::from_secs(began)),
         };
         Reading::known(host, Duration::from_secs(began))
     }

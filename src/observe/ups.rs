@@ -75,6 +75,20 @@ impl Upses {
     }
 }
 
+/// Asks every UPS once, for at most so long; who has not answered by then is a reading that says so.
+pub async fn ask_once(config: &Config, limit: Duration) -> BTreeMap<UpsName, Reading<UpsReading>> {
+    let wake = Arc::new(Notify::new());
+    let upses = Upses::start(config, &wake);
+    let deadline = Instant::now() + limit;
+    let is_asked = |reading: &Reading<UpsReading>| reading.failure().is_none_or(|why| why.kind != FailureKind::NotYet);
+    while !upses.readings().values().all(is_asked) {
+        if tokio::time::timeout_at(deadline, wake.notified()).await.is_err() {
+            break;
+        }
+    }
+    upses.readings()
+}
+
 /// Whether a new reading is worth a pass.
 ///
 /// It is when the words or the kind of failure have changed, and always while the UPS is on battery, in forced shutdown
@@ -318,14 +332,38 @@ fn read(variables: &BTreeMap<String, String>) -> Option<UpsReading> {
     let seconds = |name: &str| number(name, SECONDS_MAX).map(Duration::from_secs_f64);
     Some(UpsReading {
         status: UpsStatus::parse(text("ups.status")?),
-        charge_percent: number("battery.charge", 100.0),
+        // hidups and others scale by ten: what is above 100 is a full battery.
+        charge_percent: number("battery.charge", CHARGE_MAX).map(|charge| charge.min(100.0)),
         runtime: seconds("battery.runtime"),
         load_percent: number("ups.load", 300.0),
         // usbhid-ups reads its slow variables, the runtime among them, each pollfreq only.
         driver_interval: seconds("driver.parameter.pollfreq").or_else(|| seconds("driver.parameter.pollinterval")),
         model: text("device.model").or_else(|| text("ups.model")).map(|model| model.trim().to_owned()),
+        charge_low_percent: number("battery.charge.low", 100.0),
+        device: device(variables),
     })
 }
+
+/// What tells a device from another one: its serial number, else what is known of model, battery and driver.
+fn device(variables: &BTreeMap<String, String>) -> Option<String> {
+    let said = |name: &str| {
+        let text = variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+        text.filter(|text| !text.chars().all(|c| matches!(c, '0' | '-' | '?' | ' ')))
+    };
+    if let Some(serial) = said("device.serial").or_else(|| said("ups.serial")) {
+        return Some(serial.chars().take(DEVICE_CHARS_MAX).collect());
+    }
+    let model = said("device.model").or_else(|| said("ups.model"));
+    let parts = [model, said("battery.date").or_else(|| said("battery.mfr.date")), said("driver.name")];
+    let known: Vec<&str> = parts.into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join(" ").chars().take(DEVICE_CHARS_MAX).collect())
+}
+
+/// No serial number is longer; what is, comes from a broken driver.
+const DEVICE_CHARS_MAX: usize = 128;
+
+/// A charge above this is no percentage, whatever its scale.
+const CHARGE_MAX: f64 = 1000.0;
 
 fn parse_seconds(text: Option<&String>) -> Option<Duration> {
     parse_number(text?, SECONDS_MAX).map(Duration::from_secs_f64)

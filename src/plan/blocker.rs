@@ -532,6 +532,13 @@ pub enum Warning {
         /// Which UPSes cannot be seen, and why.
         evidence: String,
     },
+    /// Something was started although a battery does not hold one bring-up and one more shutdown.
+    Unprotected {
+        /// Which.
+        ups: UpsName,
+        /// What is missing.
+        evidence: String,
+    },
     /// A UPS says something a person should look at (RB, ALARM, OVER, BYPASS, unknown words).
     Ups {
         /// Which.
@@ -610,6 +617,13 @@ pub enum Warning {
         /// How the last attempt ended.
         last: String,
     },
+    /// A full battery is too small for the recharge gate, or for the trigger.
+    BatteryTooSmall {
+        /// Whose.
+        ups: UpsName,
+        /// What it gives, and what is asked for.
+        evidence: String,
+    },
     /// A UPS with `cut_load` is not told to cut its load.
     LoadNotCut {
         /// Which.
@@ -625,6 +639,7 @@ impl Warning {
         match self {
             Warning::NodeAbsent { .. } => "node-absent",
             Warning::PowerUnguarded { .. } => "power-unguarded",
+            Warning::Unprotected { .. } => "unprotected",
             Warning::Ups { .. } => "ups",
             Warning::Drift { .. } => "drift",
             Warning::CordonedByOther { .. } => "cordoned-by-other",
@@ -637,6 +652,7 @@ impl Warning {
             Warning::PeerUnreachable { .. } => "peer-unreachable",
             Warning::PeerIntentStale { .. } => "peer-intent-stale",
             Warning::WakeWithoutEffect { .. } => "wake-without-effect",
+            Warning::BatteryTooSmall { .. } => "battery-too-small",
             Warning::LoadNotCut { .. } => "load-not-cut",
         }
     }
@@ -647,6 +663,9 @@ impl fmt::Display for Warning {
         match self {
             Warning::NodeAbsent { node, evidence } => write!(f, "{node} is away: {evidence}"),
             Warning::PowerUnguarded { evidence } => write!(f, "nobody guards the power: {evidence}"),
+            Warning::Unprotected { ups, evidence } => {
+                write!(f, "unprotected: UPS {ups} does not hold a bring-up and one more shutdown ({evidence})")
+            }
             Warning::Ups { ups, evidence } => write!(f, "UPS {ups}: {evidence}"),
             Warning::Drift { node, evidence } => write!(f, "drift on {node}: {evidence}"),
             Warning::CordonedByOther { node } => write!(f, "{node} was cordoned by somebody else and stays so"),
@@ -669,6 +688,9 @@ impl fmt::Display for Warning {
                 "{node} was woken {attempts} times and does not answer (last: {last}); look at the MAC address, at \
                  wake-on-lan in its firmware (ErP or deep sleep off) and in `ethtool` (Wake-on: g), or at the command"
             ),
+            Warning::BatteryTooSmall { ups, evidence } => {
+                write!(f, "the battery of UPS {ups} is too small: {evidence}; `hecate check --host` says what to do")
+            }
             Warning::LoadNotCut { ups, evidence } => write!(f, "UPS {ups} does not cut its load: {evidence}"),
         }
     }

@@ -7,6 +7,7 @@
 
 mod clocks;
 mod peers;
+pub(super) mod recharge;
 mod wake;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use super::step::Step;
 use crate::config::{CoordinationRole, Drift, Node};
 use crate::desired::DeclaredHealth;
 use crate::desired::ups_policy::Assessment;
-use crate::model::{FailureKind, NodeName, Role, UpsName};
+use crate::model::{FailureKind, NodeName, Role};
 use crate::snapshot::{Datastore, UnitState};
 use crate::status::{HostState, UpsVerdict};
 
@@ -42,26 +43,50 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
     power_warnings(scene, draft);
     peers::warnings(scene, draft);
     load_cut::warn_early(scene, draft);
+    recharge::warn_early(scene, draft);
     let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
-    let is_open = !needs_start || guards(scene, draft);
-    let may_wake = if needs_start { is_open } else { quiet_guards(scene, draft) };
+    let gates = if needs_start { guards(scene, draft) } else { Gates::open() };
+    let may_wake = if needs_start { gates.clone() } else { quiet_guards(scene, draft) };
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
+            let may_wake =
+                may_wake.open_for(name) && (!is_wake_wanted(scene, name) || recharge::has_stood(scene, draft, node));
             absent(scene, draft, name, node, may_wake);
         }
     }
-    wake(scene, draft, may_wake);
-    load_cut::return_power(scene, draft, is_open);
+    wake(scene, draft, &may_wake);
+    load_cut::return_power(scene, draft, gates.is_open && gates.held.is_empty());
     // After the hosts: a clock cannot be in sync before its host is up.
-    let may_start = clocks::clocks(scene, draft) && is_open;
-    if !may_start {
+    let gates = Gates { is_open: clocks::clocks(scene, draft) && gates.is_open, ..gates };
+    if !gates.is_open {
         started_by_itself(scene, draft);
     }
-    start(scene, draft, Role::ControlPlane, may_start);
+    start(scene, draft, Role::ControlPlane, &gates);
     let is_served = api(scene, draft);
-    start(scene, draft, Role::Worker, may_start && is_served);
-    let missing = if is_served { ready(scene, draft) } else { BTreeSet::new() };
+    let gates = Gates { is_open: gates.is_open && is_served, ..gates };
+    start(scene, draft, Role::Worker, &gates);
+    let missing = if is_served { ready(scene, draft, &gates) } else { BTreeSet::new() };
     uncordon(scene, draft, is_served, &missing);
+}
+
+/// Which starts may go ahead.
+#[derive(Clone, Debug)]
+struct Gates {
+    /// Nothing holds all of them.
+    is_open: bool,
+    /// Nodes whose own UPSes hold theirs.
+    held: BTreeSet<NodeName>,
+}
+
+impl Gates {
+    fn open() -> Self {
+        Self { is_open: true, held: BTreeSet::new() }
+    }
+
+    /// Whether this node may be started.
+    fn open_for(&self, node: &NodeName) -> bool {
+        self.is_open && !self.held.contains(node)
+    }
 }
 
 /// Whether something on this node would have to be started.
@@ -76,13 +101,14 @@ fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
 
 /// The guards for what only an ignored node wants: they hold it back as they do everybody, but nobody is told, because it
 /// never holds anything up.
-fn quiet_guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+fn quiet_guards(scene: &Scene<'_>, draft: &mut Draft) -> Gates {
     let mut quiet = Draft::default();
-    let is_open = !scene.nodes().any(|(name, _)| is_wake_wanted(scene, name)) || guards(scene, &mut quiet);
+    let is_any_wanted = scene.nodes().any(|(name, _)| is_wake_wanted(scene, name));
+    let gates = if is_any_wanted { guards(scene, &mut quiet) } else { Gates::open() };
     for (name, since) in quiet.waiting_since {
         draft.waiting_since.entry(name).or_insert(since);
     }
-    is_open
+    gates
 }
 
 /// k3s' installer enables its units, so a node that boots starts k3s past every gate here: that is shown.
@@ -95,7 +121,7 @@ fn started_by_itself(scene: &Scene<'_>, draft: &mut Draft) {
 }
 
 /// Rule 1: everything that must hold before anything is started.
-fn guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
+fn guards(scene: &Scene<'_>, draft: &mut Draft) -> Gates {
     let options = scene.options();
     let before = (draft.blockers.len(), draft.waits.len());
     if let Some(why) = scene.ledger_problem {
@@ -107,11 +133,15 @@ fn guards(scene: &Scene<'_>, draft: &mut Draft) -> bool {
     let is_battery_allowed = options.allow_on_battery || scene.config.coordination.allow_startup_on_battery;
     if !is_battery_allowed {
         battery_guard(scene, draft);
-        recharge_gate(scene, draft);
     }
-    ups_guard(scene, draft, is_battery_allowed);
     peers::guard(scene, draft);
-    before == (draft.blockers.len(), draft.waits.len())
+    let is_open = before == (draft.blockers.len(), draft.waits.len());
+    // A unit that drifted in a running cluster knows no gate.
+    if is_battery_allowed || scene.episode.converged.is_some() {
+        return Gates { is_open, ..Gates::open() };
+    }
+    let held = recharge::gate(scene, draft);
+    Gates { is_open: is_open && !held.all, held: held.nodes }
 }
 
 fn battery_guard(scene: &Scene<'_>, draft: &mut Draft) {
@@ -123,70 +153,6 @@ fn battery_guard(scene: &Scene<'_>, draft: &mut Draft) {
             UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => {}
         }
     }
-}
-
-/// The battery must hold enough for one bring-up and one more full shutdown. A dark cluster draws nothing and its UPS
-/// promises hours, so the runtime is scaled to the load that was recorded while everything ran.
-fn recharge_gate(scene: &Scene<'_>, draft: &mut Draft) {
-    let mut is_short = false;
-    for (name, assessment) in &scene.power.upses {
-        let reading = scene.snapshot.upses.get(name).and_then(|one| one.value());
-        let (UpsVerdict::OnLine, Some(reading)) = (assessment.verdict, reading) else { continue };
-        if !feeds_what_starts(scene, name) {
-            continue;
-        }
-        let least = scene.config.startup.recharge_charge_percent_min;
-        let needed = scene.config.startup.bring_up_time + scene.budget.full.time;
-        let mut short = Vec::new();
-        if let Some(charge) = reading.charge_percent.filter(|charge| *charge < least) {
-            short.push(format!("charge {charge} % of {least} %"));
-        }
-        let scale = match (reading.load_percent, scene.ledger.full_load_percent.get(name)) {
-            (Some(load), Some(full)) if *full > 0.0 => (load / full).clamp(0.0, 1.0),
-            _ => 1.0,
-        };
-        if let Some(runtime) = reading.runtime.map(|runtime| runtime.mul_f64(scale)).filter(|it| *it < needed) {
-            short.push(format!("runtime {} s of {} s at full load", runtime.as_secs(), needed.as_secs()));
-        }
-        if short.is_empty() {
-            continue;
-        }
-        is_short = true;
-        let evidence = short.join(", ");
-        let elapsed = draft.elapsed(scene, "recharge").max(scene.episode.began.age(scene.now));
-        let limit = scene.config.startup.recharge_max_wait;
-        if elapsed < limit {
-            draft.wait(WaitReason::Recharge { ups: name.clone(), evidence }, elapsed, Some(limit));
-        } else {
-            draft.blockers.push(Blocker::RechargeTooSlow { ups: name.clone(), evidence });
-        }
-    }
-    if !is_short {
-        draft.waiting_since.remove("recharge");
-    }
-}
-
-/// Whether a UPS feeds something that would have to be started, or everything because nothing names it.
-fn feeds_what_starts(scene: &Scene<'_>, ups: &UpsName) -> bool {
-    let mut fed = scene.nodes().filter(|(_, node)| node.feeds.contains(ups)).peekable();
-    fed.peek().is_none() || fed.any(|(name, _)| needs_start(scene, name))
-}
-
-/// No word from any UPS blocks a start, but not for ever: a dead UPS daemon must not keep a cluster dark.
-fn ups_guard(scene: &Scene<'_>, draft: &mut Draft, is_allowed: bool) {
-    let verdicts = || scene.power.upses.values().map(|assessment| assessment.verdict);
-    let is_silent = verdicts().any(|it| it == UpsVerdict::Unknown)
-        && verdicts().all(|it| matches!(it, UpsVerdict::Unknown | UpsVerdict::Ignored));
-    if !is_silent || is_allowed {
-        return;
-    }
-    let elapsed = draft.elapsed(scene, "ups-unknown");
-    let starts_in = match scene.config.startup.ups_unknown_grace {
-        Some(grace) if elapsed >= grace => return,
-        Some(grace) => Some(grace - elapsed),
-        None => None,
-    };
-    draft.blockers.push(Blocker::UpsUnknown { evidence: silent_upses(scene), starts_in });
 }
 
 fn power_warnings(scene: &Scene<'_>, draft: &mut Draft) {
@@ -253,7 +219,7 @@ fn absent(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node, ma
 }
 
 /// Rules 3 and 4: starts the units of one role that are stopped; outside of an episode only after the drift grace.
-fn start(scene: &Scene<'_>, draft: &mut Draft, role: Role, is_open: bool) {
+fn start(scene: &Scene<'_>, draft: &mut Draft, role: Role, gates: &Gates) {
     for (name, node) in scene.nodes().filter(|(_, node)| node.role == role) {
         let unit = node.role.unit();
         let step =
@@ -279,7 +245,7 @@ fn start(scene: &Scene<'_>, draft: &mut Draft, role: Role, is_open: bool) {
         if scene.episode.converged.is_some() && !drifted(scene, draft, name, node) {
             continue;
         }
-        if is_open {
+        if gates.open_for(name) {
             draft.want(step(), START_LIMIT, "running is desired");
         } else {
             draft.later(step());
@@ -356,11 +322,12 @@ fn api(scene: &Scene<'_>, draft: &mut Draft) -> bool {
 }
 
 /// Rule 4: nodes are Ready by fresh status. Gives the expected workers that are not.
-fn ready(scene: &Scene<'_>, draft: &mut Draft) -> BTreeSet<NodeName> {
+fn ready(scene: &Scene<'_>, draft: &mut Draft, gates: &Gates) -> BTreeSet<NodeName> {
     let limit = scene.config.startup.node_wait;
     let mut missing = BTreeSet::new();
     for (name, node) in scene.nodes() {
-        if scene.host_state(name) != HostState::Up {
+        // Who waits for its own battery is waited for there.
+        if scene.host_state(name) != HostState::Up || gates.held.contains(name) {
             continue;
         }
         let Err(evidence) = scene.readiness(name) else { continue };

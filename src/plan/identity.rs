@@ -10,11 +10,14 @@ use super::blocker::{Blocker, Warning};
 use super::scene::{Draft, Scene};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::model::{MachineId, NodeName, Now, Unit};
-use crate::snapshot::{Snapshot, UnitState};
+use crate::model::{MachineId, NodeName, Now, Reading, Unit};
+use crate::snapshot::{HostReading, Snapshot, UnitState};
 
 /// Nodes that show one machine id, by each of their names.
 pub type Twins = BTreeMap<NodeName, BTreeSet<NodeName>>;
+
+/// What is fresh of each host that is the right one.
+pub type RightHosts<'a> = BTreeMap<&'a NodeName, &'a HostReading>;
 
 /// Finds the managed nodes that answer with the same machine id. One whose enrolled or learned id is another one is
 /// simply the wrong host, and nobody's twin.
@@ -29,6 +32,26 @@ pub fn twins(config: &Config, snapshot: &Snapshot, ledger: &Ledger, now: &Now) -
     }
     let several = by_id.into_values().filter(|nodes| nodes.len() > 1);
     several.flat_map(|nodes| nodes.clone().into_iter().map(move |name| (name, nodes.clone()))).collect()
+}
+
+/// The fresh readings of the right hosts. Of several nodes that answer with one machine id none is the right one; but a
+/// descent goes by what was enrolled or learned, as cloned disks are no reason to leave a host to an empty battery.
+pub fn right_hosts<'a>(
+    config: &Config,
+    snapshot: &'a Snapshot,
+    ledger: &Ledger,
+    twins: &Twins,
+    is_descent: bool,
+    now: &Now,
+) -> RightHosts<'a> {
+    let right = |(name, reading): (&'a NodeName, &'a Reading<HostReading>)| {
+        let host = reading.fresh(now, config.reconcile.host_max_age)?;
+        let vouched = ledger.machine_ids.get(name);
+        let is_right = vouched.is_none_or(|id| *id == host.machine_id);
+        let is_doubtful = twins.contains_key(name) && !(is_descent && vouched.is_some());
+        (is_right && !is_doubtful).then_some((name, host))
+    };
+    snapshot.hosts.iter().filter_map(right).collect()
 }
 
 /// Names the nodes that answer with one machine id, once for all of them; says whether `name` is one of them.

@@ -136,9 +136,13 @@ fn may_be_told(scene: &Scene<'_>, ups: &UpsName) -> bool {
 
 /// The end of an override's descent: tells every UPS on battery whose hosts are off, before this host goes. Says
 /// whether this host may go.
-pub(super) fn at_the_end(scene: &Scene<'_>, draft: &mut Draft, is_last: bool) -> bool {
+pub(super) fn at_the_end(scene: &Scene<'_>, draft: &mut Draft, is_dark: bool, own_goes: bool) -> bool {
     // While the rest of the cluster runs, hosts with a second feed may still hang on a UPS that fails.
     if !scene.effective.is_override() || scene.effective.is_partial() {
+        return true;
+    }
+    // Who is left alone may run on any of them.
+    if !scene.effective.spared().is_empty() {
         return true;
     }
     let mut is_done = true;
@@ -146,6 +150,7 @@ pub(super) fn at_the_end(scene: &Scene<'_>, draft: &mut Draft, is_last: bool) ->
     let mut all: Vec<(&UpsName, &CutLoad)> = cuts(scene).collect();
     all.sort_by_key(|(ups, _)| feeds_own_host(scene, ups));
     for (ups, _) in all {
+        let is_last = if feeds_own_host(scene, ups) { own_goes } else { is_dark };
         is_done &= one_at_the_end(scene, draft, ups, is_last && is_done);
     }
     is_done
@@ -176,7 +181,14 @@ fn one_at_the_end(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName, is_last: 
         .map(|(name, _)| name)
         .filter(|name| scene.host_state(name) != HostState::Off)
         .partition(|name| scene.is_told_off(name));
-    if on_their_way.is_empty() && others.is_empty() {
+    let is_safe =
+        on_their_way.is_empty() || has_long_delay(scene, ups) && on_their_way.iter().all(|name| scene.is_silent(name));
+    let all_accepted = fed(scene, ups).all(|(name, _)| was_accepted(scene, name));
+    if is_safe && others.is_empty() && !all_accepted {
+        refused(draft, ups, "a host was told to power off, and nobody knows whether it heard".to_owned());
+        return true;
+    }
+    if is_safe && others.is_empty() {
         if is_last || !feeds_own_host(scene, ups) {
             draft.want(step, CUT_LIMIT, "every other host that it feeds is off");
         } else {
@@ -199,6 +211,18 @@ fn one_at_the_end(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName, is_last: 
     }
     draft.later(step);
     false
+}
+
+/// Whether a UPS leaves every host that is silent the time to write what it still has to, and this host the time to go.
+fn has_long_delay(scene: &Scene<'_>, ups: &UpsName) -> bool {
+    let cut = scene.config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
+    let own = if feeds_own_host(scene, ups) { scene.config.own_host.power_off_time } else { Duration::ZERO };
+    cut.is_some_and(|cut| cut.delay >= scene.config.shutdown.off_tail + own)
+}
+
+/// Whether a host took its power-off, as far as anybody heard: a command that failed makes nobody off for a cut.
+fn was_accepted(scene: &Scene<'_>, name: &NodeName) -> bool {
+    scene.ledger.powered_off.get(name).is_none_or(|told| told.accepted)
 }
 
 /// Whether a UPS says now that it is on battery. One that has fallen silent may have its mains back, and hosts with them.
@@ -315,7 +339,9 @@ fn is_stranded(scene: &Scene<'_>, name: &NodeName) -> bool {
 fn has_waited(scene: &Scene<'_>, ups: &UpsName) -> bool {
     let limit = scene.config.startup.node_wait;
     let is_on_line = scene.power.upses.get(ups).and_then(|one| one.on_line_for).is_some_and(|time| time >= limit);
+    let all_accepted = fed(scene, ups).all(|(name, _)| was_accepted(scene, name));
     is_on_line
+        && all_accepted
         && fed(scene, ups).all(|(name, _)| scene.host_state(name) == HostState::Off && scene.silent_for(name) >= limit)
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use self::blocker::{Blocker, Wait, WaitReason, Warning};
 use self::scene::{Draft, Scene, Want};
 use self::step::{Evidence, Outcome, Step, Target};
-use crate::desired::Held;
+use crate::desired::{Held, OwnSupply};
 use crate::ledger::Phase;
 use crate::model::{ClusterState, NodeName, Uid, seconds};
 use crate::tracker::LEDGER_PATIENCE_ON_BATTERY;
@@ -116,6 +116,11 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
         _ if scene.effective.is_partial() => in_part(scene, &mut draft),
         Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
         None if scene.effective.state() == ClusterState::Running => bring_up::bring_up(scene, &mut draft),
+        None if scene.effective.is_override() && !scene.effective.spared().is_empty() => {
+            // Who has booted since its UPS fell silent is neither taken down nor up.
+            let rest = scene.config.without(scene.effective.spared());
+            shut_down::shut_down(&Scene { config: &rest, ..*scene }, &mut draft);
+        }
         None => shut_down::shut_down(scene, &mut draft),
     }
     choose(scene, draft)
@@ -124,9 +129,10 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
 /// Some nodes go dark while the rest is kept running: the rules of both directions, each on its own part of the inventory.
 fn in_part(scene: &Scene<'_>, draft: &mut Draft) {
     let effective = scene.effective;
-    let mut part = scene.config.only(effective.nodes());
-    part.own_host.power_off &= effective.is_own_host_concerned();
-    if !effective.nodes().is_empty() {
+    let going: BTreeSet<NodeName> = effective.nodes().difference(effective.spared()).cloned().collect();
+    let mut part = scene.config.only(&going);
+    part.own_host.power_off &= effective.own_supply() != OwnSupply::Holds;
+    if !going.is_empty() {
         shut_down::shut_down(&Scene { config: &part, ..*scene }, draft);
     }
     if let Some(why) = effective.hold_descent() {
@@ -142,6 +148,10 @@ fn in_part(scene: &Scene<'_>, draft: &mut Draft) {
 fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
     let mut plan = Plan::default();
     let mut wanted: BTreeSet<String> = draft.remembered.iter().cloned().collect();
+    // What was not looked at since an attempt ended may want the next one: its attempts are not forgotten before.
+    let is_unseen = |node: &NodeName| !scene.host_settled(node) || !scene.api_settled(node);
+    let unseen = scene.memory.attempts.iter().filter(|(_, attempt)| attempt.target.node().is_some_and(is_unseen));
+    wanted.extend(unseen.map(|(key, _)| key.clone()));
     let mut wants: BTreeMap<Target, Want> = BTreeMap::new();
     let mut order = Vec::new();
     for want in std::mem::take(&mut draft.wants) {
@@ -240,6 +250,15 @@ fn is_quiet(step: &Step) -> bool {
     matches!(step, Step::Wake { .. })
 }
 
+/// Whether nothing has been tried of a step, or long enough ago.
+fn is_due(scene: &Scene<'_>, step: &Step) -> bool {
+    scene
+        .memory
+        .attempts
+        .get(&step.key())
+        .is_none_or(|attempt| scene.now.since(attempt.ended) >= backoff(scene, step, attempt.count, &attempt.outcome))
+}
+
 /// Whether a step may be tried now, after the attempts that had no effect.
 fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
     let Some(attempt) = scene.memory.attempts.get(&step.key()) else {
@@ -253,7 +272,7 @@ fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
         Outcome::Cancelled => "no longer waited for".to_owned(),
     };
     if is_quiet(step) {
-        return scene.now.since(attempt.ended) >= backoff(scene, step, attempt.count, &attempt.outcome);
+        return is_due(scene, step);
     }
     if attempt.count >= ATTEMPTS_BEFORE_BLOCKER {
         let blocker = Blocker::StepFailing { step: step.to_string(), attempts: attempt.count, last: last.clone() };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::blocker::{Blocker, Wait, WaitReason, Warning};
-use super::identity::Twins;
+use super::identity::{RightHosts, Twins};
 use super::safety::{LEASE_MAX_AGE, owes_drain};
 use super::step::{Step, Target};
 use crate::budget::Budget;
@@ -47,6 +47,8 @@ pub struct Scene<'a> {
     pub history: &'a History,
     /// Nodes that answer with one machine id.
     pub twins: &'a Twins,
+    /// The fresh readings of hosts that are the right ones.
+    pub right_hosts: &'a RightHosts<'a>,
     /// Why the ledger on disk cannot be trusted, where it cannot.
     pub ledger_problem: Option<&'a str>,
     /// The episode this pass belongs to.
@@ -138,14 +140,9 @@ impl<'a> Scene<'a> {
         self.config.managed()
     }
 
-    /// A fresh reading of the right host. Of several nodes that answer with one machine id none is the right one; but a
-    /// descent goes by what was enrolled or learned, as cloned disks are no reason to leave a host to an empty battery.
+    /// A fresh reading of the right host, see [`right_hosts`](super::identity::right_hosts).
     pub fn host(&self, node: &NodeName) -> Option<&'a HostReading> {
-        let reading = self.snapshot.hosts.get(node)?.fresh(self.now, self.config.reconcile.host_max_age)?;
-        let vouched = self.ledger.machine_ids.get(node);
-        let is_right = vouched.is_none_or(|id| *id == reading.machine_id);
-        let is_doubtful = self.twins.contains_key(node) && !(self.is_descent() && vouched.is_some());
-        (is_right && !is_doubtful).then_some(reading)
+        self.right_hosts.get(node).copied()
     }
 
     /// What is known of a host's power.
@@ -153,11 +150,14 @@ impl<'a> Scene<'a> {
         if self.config.nodes.get(node).is_none_or(|node| !node.is_managed) {
             return HostState::NotManaged;
         }
+        if self.host(node).is_some() {
+            return HostState::Up;
+        }
         let Some(reading) = self.snapshot.hosts.get(node) else {
             return HostState::Unknown;
         };
         if reading.fresh(self.now, self.config.reconcile.host_max_age).is_some() {
-            return if self.host(node).is_some() { HostState::Up } else { HostState::Wrong };
+            return HostState::Wrong;
         }
         match reading.failure().map(|why| why.kind) {
             Some(FailureKind::WrongHostKey) => HostState::Wrong,
@@ -167,6 +167,17 @@ impl<'a> Scene<'a> {
             }
             _ => HostState::Unreachable,
         }
+    }
+
+    /// Whether a host answers in an emergency, though what it says is no word of it: it is told to stop and to go off all the
+    /// same, if it is the right one. Never a wrong host, nor one that is silent.
+    pub fn is_blind(&self, node: &NodeName) -> bool {
+        let answers_nonsense = self.host_failure(node).is_some_and(FailureKind::is_answer);
+        self.is_emergency()
+            && answers_nonsense
+            && !self.is_silent(node)
+            && self.host_state(node) == HostState::Unreachable
+            && !self.config.is_ignored(node)
     }
 
     /// Why a host is not up, in words.
@@ -313,9 +324,12 @@ impl<'a> Scene<'a> {
         if evidence.is_empty() { "no server observed yet".to_owned() } else { evidence.join("; ") }
     }
 
-    /// The flags of the operator's wish, while its episode goes on.
+    /// The flags of the operator's wish, while its episode goes on: an override ends them, also when they were typed under it.
     pub fn options(&self) -> Options {
-        let is_spent = self.ledger.fulfilled.as_ref().is_some_and(|wish| *wish == self.episode.key.wish);
+        let wish = Some(&self.episode.key.wish);
+        let is_spent = self.ledger.fulfilled.as_ref() == wish
+            || self.ledger.spent_options.as_ref() == wish
+            || self.effective.is_override();
         if is_spent { Options::default() } else { self.declared.spec.options.clone() }
     }
 

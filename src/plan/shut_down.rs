@@ -205,6 +205,18 @@ fn stop_unit(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node,
     match scene.host_state(name) {
         HostState::Off | HostState::NotManaged => return Progress::Done,
         HostState::Up => {}
+        HostState::Unreachable if scene.is_blind(name) => {
+            draft.remember(&step);
+            if scene.was_tried(&step) {
+                return Progress::GivenUp;
+            }
+            if may_stop {
+                draft.want(step, limit, "it answers, though nobody can see what it runs");
+            } else {
+                draft.later(step);
+            }
+            return Progress::Pending;
+        }
         HostState::Unreachable | HostState::Wrong | HostState::Unknown => return away(scene, draft, name),
     }
     if let Some(mismatch) = role_mismatch(scene, name).filter(|_| !scene.effective.is_override()) {

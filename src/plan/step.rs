@@ -129,6 +129,16 @@ pub enum Target {
     Ups(UpsName),
 }
 
+impl Target {
+    /// The node, where it is one.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Target::Node(node) => Some(node),
+            Target::OwnHost | Target::Ups(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -190,10 +200,7 @@ impl Step {
 
     /// The node it acts on.
     pub fn node(&self) -> Option<NodeName> {
-        match self.target() {
-            Target::Node(node) => Some(node),
-            Target::OwnHost | Target::Ups(_) => None,
-        }
+        self.target().node().cloned()
     }
 
     /// How its effect is seen.

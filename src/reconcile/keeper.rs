@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -19,6 +19,7 @@ use crate::model::{MachineId, NodeName};
 use crate::status::Status;
 use crate::store::{DeclaredFile, IntentRecord, Store, StoreError};
 use crate::telemetry::chain;
+use crate::tracker::Low;
 
 /// Jobs that wait for a hanging disk; later ones are dropped and asked for again by a later pass.
 const QUEUE_MAX: usize = 64;
@@ -34,7 +35,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 pub(super) enum Job {
     ReadDeclared,
     Ledger(u64, Box<Ledger>),
-    Overrides(Vec<DeclaredChange>),
+    Declared(Vec<DeclaredChange>),
     History(History, usize),
     Intent(IntentRecord),
     Drain(oneshot::Sender<()>),
@@ -46,7 +47,7 @@ pub(super) enum Kept {
     Declared(DeclaredFile),
     Enrolled(BTreeMap<NodeName, MachineId>),
     Ledger(u64, Result<(), String>),
-    Overrides(Result<(), String>),
+    Changed(Result<(), String>),
     Other(&'static str, Result<(), String>),
 }
 
@@ -56,6 +57,7 @@ pub(super) struct Keeper {
     jobs: blocking::SyncSender<Job>,
     answers: mpsc::UnboundedReceiver<Kept>,
     latest: Arc<Mutex<Option<Arc<Status>>>>,
+    low: Arc<Mutex<Option<Arc<Low>>>>,
     publish: blocking::SyncSender<()>,
     is_reading: Arc<AtomicBool>,
 }
@@ -73,8 +75,10 @@ impl Keeper {
         let latest = Arc::new(Mutex::new(None));
         let (publish, wanted) = blocking::sync_channel(1);
         let shown = Arc::clone(&latest);
-        thread::spawn(move || show(&store, &wanted, &shown));
-        Self { jobs, answers, latest, publish, is_reading }
+        let low = Arc::new(Mutex::new(None));
+        let kept = Arc::clone(&low);
+        thread::spawn(move || show(&store, &wanted, &shown, &kept));
+        Self { jobs, answers, latest, low, publish, is_reading }
     }
 
     /// Hands a job over; says false where the queue is full because the disk hangs.
@@ -98,6 +102,12 @@ impl Keeper {
     pub(super) fn publish(&self, status: Arc<Status>) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         // A token that is there already will take this status along.
+        let _ = self.publish.try_send(());
+    }
+
+    /// Keeps what a restart goes on from; one that was not written yet is skipped.
+    pub(super) fn keep_low(&self, low: Arc<Low>) {
+        *self.low.lock().unwrap_or_else(PoisonError::into_inner) = Some(low);
         let _ = self.publish.try_send(());
     }
 
@@ -141,14 +151,10 @@ fn keep(
                 Kept::Declared(file)
             }
             Job::Ledger(number, ledger) => Kept::Ledger(number, text(store.write_ledger(&ledger))),
-            Job::Overrides(changes) => {
+            Job::Declared(changes) => {
                 seen = None;
-                Kept::Overrides(
-                    changes
-                        .iter()
-                        .try_for_each(|change| write_override(store, change))
-                        .map_err(|error| chain(&error).to_string()),
-                )
+                let written = changes.iter().try_for_each(|change| write_change(store, change));
+                Kept::Changed(written.map_err(|error| chain(&error).to_string()))
             }
             Job::History(history, kept) => Kept::Other("runs.json", text(store.write_history(&history, kept))),
             Job::Intent(intent) => Kept::Other(INTENT_FILE, text(store.write_intent(&intent))),
@@ -164,10 +170,12 @@ fn keep(
     }
 }
 
-fn write_override(store: &Store, change: &DeclaredChange) -> Result<(), StoreError> {
+fn write_change(store: &Store, change: &DeclaredChange) -> Result<(), StoreError> {
     match change {
         DeclaredChange::Set(one) => store.set_override(one.clone()),
         DeclaredChange::Clear { source, .. } => store.clear_override(source).map(|_| ()),
+        DeclaredChange::DropHold(hold) => store.drop_hold(hold),
+        DeclaredChange::DropForget(forget) => store.clear_forget(&forget.ups, forget.set_at).map(|_| ()),
     }
 }
 
@@ -175,19 +183,44 @@ fn text(result: Result<(), StoreError>) -> Result<(), String> {
     result.map_err(|error| chain(&error).to_string())
 }
 
-fn show(store: &Store, wanted: &blocking::Receiver<()>, latest: &Mutex<Option<Arc<Status>>>) {
-    let mut was_failing = false;
-    while wanted.recv().is_ok() {
-        let status = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(status) = status else { continue };
-        match store.write_status(&status) {
-            Ok(()) => was_failing = false,
-            Err(error) if !was_failing => {
-                tracing::warn!(error = %chain(&error), "cannot publish the status");
-                was_failing = true;
-            }
-            Err(_) => {}
+/// Writes what is not durable: `low.json` at once, as the next restart may be a moment away, the status at most once a
+/// second.
+fn show(
+    store: &Store,
+    wanted: &blocking::Receiver<()>,
+    latest: &Mutex<Option<Arc<Status>>>,
+    low: &Mutex<Option<Arc<Low>>>,
+) {
+    let mut failing = [false; 2];
+    let mut note = |of: usize, what: &str, result: Result<(), StoreError>| match result {
+        Ok(()) => failing[of] = false,
+        Err(error) if !failing[of] => {
+            tracing::warn!(error = %chain(&error), "cannot write {what}");
+            failing[of] = true;
         }
-        thread::sleep(PUBLISH_GAP);
+        Err(_) => {}
+    };
+    let mut shown = None;
+    loop {
+        let is_pending = latest.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let token = if is_pending {
+            let gap = shown.map_or(Duration::ZERO, |at: Instant| PUBLISH_GAP.saturating_sub(at.elapsed()));
+            wanted.recv_timeout(gap)
+        } else {
+            wanted.recv().map_err(|_| blocking::RecvTimeoutError::Disconnected)
+        };
+        if token == Err(blocking::RecvTimeoutError::Disconnected) {
+            return;
+        }
+        let kept = low.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(low) = kept {
+            note(0, "low.json", store.write_low(&low));
+        }
+        let is_due = shown.is_none_or(|at: Instant| at.elapsed() >= PUBLISH_GAP);
+        let status = latest.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| is_due);
+        if let Some(status) = status {
+            note(1, "the status", store.write_status(&status));
+            shown = Some(Instant::now());
+        }
     }
 }

@@ -61,7 +61,13 @@ pub(super) fn read(store: &Store, now: &Now) -> Desk {
         Ok(enrolled) => ledger.machine_ids.extend(enrolled),
         Err(error) => tracing::warn!(error = %chain(&error), "enrolled machine ids cannot be read"),
     }
-    Desk { ledger, ledger_problem, history, ..Desk::new(declared, health, now) }
+    let mut desk = Desk { ledger, ledger_problem, history, ..Desk::new(declared, health, now) };
+    match store.read_low() {
+        Ok(Some(low)) => _ = desk.recall(low, now),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = %chain(&error), "low.json cannot be read; what it held is seen anew"),
+    }
+    desk
 }
 
 /// The ledger in place of one that was lost: the wish counts as carried out, so that nothing is done a second time and
@@ -91,7 +97,7 @@ pub(super) async fn pass_once(
     loop {
         let now = clock::now();
         let snapshot = believing_clocks(eyes.snapshot(), &now);
-        desk.observe(&snapshot, &now);
+        desk.observe(config, &snapshot, &now);
         let decision = desk.decide(config, &snapshot, &now);
         let is_settled = decision.plan.waits.is_empty() && eyes.is_complete();
         let woken = tokio::time::timeout_at(deadline, wake.notified()).await;

@@ -66,7 +66,6 @@ pub(super) struct Reconciler {
     keeper: Keeper,
     steps: Steps,
     desk: Desk,
-    unsaved: Vec<DeclaredChange>,
     unsaved_in_flight: usize,
     /// What was written last, by an earlier process at first.
     intent: Option<IntentRecord>,
@@ -99,7 +98,6 @@ impl Reconciler {
             keeper: Keeper::start(Arc::clone(&store), &wake),
             steps: Steps::new(Arc::clone(&wake)),
             desk,
-            unsaved: Vec::new(),
             unsaved_in_flight: 0,
             intent: store.read_intent().ok().flatten(),
             is_intent_written: false,
@@ -230,7 +228,8 @@ impl Reconciler {
                         self.retry_at.get_or_insert(clock::boottime() + WRITE_RETRY);
                     }
                 }
-                Command::ChangeDeclared(changes) => self.change_overrides(changes),
+                Command::ChangeDeclared(changes) => self.change_declared(&changes),
+                Command::KeepLow(low) => self.keeper.keep_low(low),
                 Command::Cancel(target) => self.steps.cancel(&target),
                 Command::Start(planned) => {
                     tracing::info!(step = %planned.step, because = planned.because, "start");
@@ -242,25 +241,31 @@ impl Reconciler {
     }
 
     /// They are obeyed already; the file follows as soon as the disk takes it.
-    fn change_overrides(&mut self, changes: Vec<DeclaredChange>) {
+    fn change_declared(&mut self, changes: &[DeclaredChange]) {
         for change in changes {
-            match &change {
+            match change {
                 DeclaredChange::Set(one) => {
                     tracing::warn!(source = one.source, state = %one.state, path = %one.path, reason = one.reason, "override set");
                 }
                 DeclaredChange::Clear { source, because } => {
                     tracing::warn!(source, because, "override lifted");
                 }
+                DeclaredChange::DropHold(hold) => {
+                    tracing::info!(what = ?hold.what, expired = %hold.expires_at, "hold is over");
+                }
+                DeclaredChange::DropForget(forget) => {
+                    tracing::info!(ups = %forget.ups, by = forget.set_by, "what was learned of a battery is forgotten");
+                }
             }
-            self.unsaved.push(change);
         }
-        self.save_overrides();
+        self.save_declared();
     }
 
-    fn save_overrides(&mut self) {
-        if self.unsaved_in_flight == 0 && !self.unsaved.is_empty() {
-            if self.keeper.ask(Job::Overrides(self.unsaved.clone())) {
-                self.unsaved_in_flight = self.unsaved.len();
+    fn save_declared(&mut self) {
+        let unsaved = &self.desk.memory.unsaved;
+        if self.unsaved_in_flight == 0 && !unsaved.is_empty() {
+            if self.keeper.ask(Job::Declared(unsaved.clone())) {
+                self.unsaved_in_flight = unsaved.len();
             } else {
                 self.retry_at.get_or_insert(clock::boottime() + WRITE_RETRY);
             }
@@ -278,13 +283,12 @@ impl Reconciler {
                     self.desk.persisted(number, now);
                 }
                 Kept::Ledger(_, Err(why)) => self.failed_write("ledger.json", why, now),
-                Kept::Overrides(Ok(())) => {
-                    self.unsaved.drain(..self.unsaved_in_flight.min(self.unsaved.len()));
-                    self.unsaved_in_flight = 0;
+                Kept::Changed(Ok(())) => {
+                    self.desk.saved(std::mem::take(&mut self.unsaved_in_flight), now);
                     self.note_write("desired.yaml", None);
-                    self.save_overrides();
+                    self.save_declared();
                 }
-                Kept::Overrides(Err(why)) => {
+                Kept::Changed(Err(why)) => {
                     self.unsaved_in_flight = 0;
                     self.failed_write("desired.yaml", why, now);
                 }
@@ -326,7 +330,7 @@ impl Reconciler {
             return;
         }
         self.retry_at = None;
-        self.save_overrides();
+        self.save_declared();
         // Other hecate hosts go by it.
         if std::mem::take(&mut self.is_intent_failing) {
             self.is_intent_written = false;
@@ -351,7 +355,7 @@ impl Reconciler {
                 (None, DeclaredHealth::LastGood { why })
             }
         };
-        self.desk.adopt(declared, health, &self.unsaved);
+        self.desk.adopt(declared, health);
         if self.desk.health != before {
             match &self.desk.health {
                 DeclaredHealth::Good => tracing::info!("desired.yaml read"),

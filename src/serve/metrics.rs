@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::model::{ClusterState, Path};
 use crate::plan::step::Outcome;
 use crate::status::diff::stages;
-use crate::status::{HostState, LastStep, Status, UpsVerdict};
+use crate::status::{BatteryRow, HostState, LastStep, Status, UpsVerdict};
 
 const STATES: [ClusterState; 3] = [ClusterState::Running, ClusterState::DrainedOff, ClusterState::Poweroff];
 const HOST_STATES: [HostState; 6] = [
@@ -47,6 +48,7 @@ pub struct Metrics {
     ups_load: GaugeVec,
     ups_on_battery: GaugeVec,
     ups_verdict: GaugeVec,
+    battery: Battery,
     waits: GaugeVec,
     blockers: GaugeVec,
     warnings: GaugeVec,
@@ -62,6 +64,34 @@ pub struct Metrics {
     time_left: GaugeVec,
     problems: GaugeVec,
     progress: Mutex<Progress>,
+}
+
+/// What is known of each battery beside what its UPS says now.
+#[derive(Debug)]
+struct Battery {
+    full_runtime: GaugeVec,
+    record_runtime: GaugeVec,
+    record_at: GaugeVec,
+    proven: GaugeVec,
+    proven_load: GaugeVec,
+    proven_at: GaugeVec,
+    own_count: GaugeVec,
+    recharge: GaugeVec,
+}
+
+impl Battery {
+    fn all(&self) -> [&GaugeVec; 8] {
+        [
+            &self.full_runtime,
+            &self.record_runtime,
+            &self.record_at,
+            &self.proven,
+            &self.proven_load,
+            &self.proven_at,
+            &self.own_count,
+            &self.recharge,
+        ]
+    }
 }
 
 /// What tells a new pass and a new step from those that were counted.
@@ -110,6 +140,40 @@ impl Metrics {
             ups_load: many("hecate_ups_load_ratio", "Load, 1 is nominal.", &["ups"]),
             ups_on_battery: many("hecate_ups_on_battery", "1 while on battery.", &["ups"]),
             ups_verdict: many("hecate_ups_verdict", "1 for what the policy makes of it.", &["ups", "verdict"]),
+            battery: Battery {
+                full_runtime: many(
+                    "hecate_ups_battery_full_runtime_seconds",
+                    "What a full battery gives at full load, by its record and what it proved.",
+                    &["ups"],
+                ),
+                record_runtime: many(
+                    "hecate_ups_battery_record_runtime_seconds",
+                    "What the UPS says of that in calm times.",
+                    &["ups"],
+                ),
+                record_at: many(
+                    "hecate_ups_battery_record_timestamp_seconds",
+                    "When that was learned, by wall clock.",
+                    &["ups"],
+                ),
+                proven: many(
+                    "hecate_ups_battery_proven_seconds",
+                    "How long the battery lasted in the last discharge that proved it.",
+                    &["ups"],
+                ),
+                proven_load: many("hecate_ups_battery_proven_load_ratio", "The mean load of that discharge.", &["ups"]),
+                proven_at: many(
+                    "hecate_ups_battery_proven_timestamp_seconds",
+                    "When that was, by wall clock.",
+                    &["ups"],
+                ),
+                own_count: many(
+                    "hecate_ups_battery_own_count_ratio",
+                    "What the battery holds by hecate's own count, 0 to 1.",
+                    &["ups"],
+                ),
+                recharge: many("hecate_ups_battery_recharge_seconds", "From an empty battery to a full one.", &["ups"]),
+            },
             waits: many("hecate_waits", "What is waited for, by reason.", &["reason"]),
             blockers: many("hecate_blockers", "What stands in the way, by reason.", &["reason"]),
             warnings: many("hecate_warnings", "What a person should look at, by reason.", &["reason"]),
@@ -222,8 +286,12 @@ impl Metrics {
         for vec in [&self.ups_charge, &self.ups_runtime, &self.ups_load, &self.ups_on_battery, &self.ups_verdict] {
             vec.reset();
         }
+        self.battery.all().iter().for_each(|vec| vec.reset());
         for (ups, row) in &status.upses {
             let ups = ups.as_str();
+            if let Some(battery) = &row.battery {
+                self.update_battery(ups, battery);
+            }
             let known = [
                 (&self.ups_charge, row.charge_percent.map(|percent| percent / 100.0)),
                 (&self.ups_runtime, row.runtime.map(|runtime| runtime.as_secs_f64())),
@@ -236,6 +304,25 @@ impl Metrics {
             for verdict in VERDICTS {
                 self.ups_verdict.with_label_values(&[ups, verdict_label(verdict)]).set(flag(row.verdict == verdict));
             }
+        }
+    }
+
+    fn update_battery(&self, ups: &str, known: &BatteryRow) {
+        let seconds = |time: Duration| time.as_secs_f64();
+        let moment = |at: Timestamp| at.as_millisecond() as f64 / 1000.0;
+        let (record, proof, vecs) = (known.record.as_ref(), known.proof.as_ref(), &self.battery);
+        let samples = [
+            (&vecs.full_runtime, known.full_runtime.map(seconds)),
+            (&vecs.record_runtime, record.and_then(|record| record.runtime).map(seconds)),
+            (&vecs.record_at, record.map(|record| moment(record.at))),
+            (&vecs.proven, proof.map(|proof| seconds(proof.lasted))),
+            (&vecs.proven_load, proof.and_then(|proof| proof.load_percent).map(|percent| percent / 100.0)),
+            (&vecs.proven_at, proof.map(|proof| moment(proof.at))),
+            (&vecs.own_count, Some(known.own_count_percent / 100.0)),
+            (&vecs.recharge, Some(seconds(known.recharge))),
+        ];
+        for (vec, value) in samples.into_iter().filter_map(|(vec, value)| Some((vec, value?))) {
+            vec.with_label_values(&[ups]).set(value);
         }
     }
 

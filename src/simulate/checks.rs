@@ -5,12 +5,14 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod evidence;
 mod oracle;
+pub(super) mod person;
 mod watch;
 
 use serde::Serialize;
 
-pub(super) use self::watch::{CONVERGES, RESTART};
+pub(super) use self::watch::{CONVERGES, RESTART, RUNS_AGAIN};
 pub use self::watch::{RULES, Watch};
 use super::Simulation;
 use super::world::Host;

@@ -93,11 +93,15 @@ impl Disk {
         true
     }
 
-    /// Writes the overrides, into a file that can be read.
-    pub(super) fn write_overrides(&mut self, overrides: &[Override]) {
-        if matches!(self.wish, File::Good(())) && self.overrides != overrides {
+    /// Writes the overrides, into a file that can be read; says whether they are on disk.
+    pub(super) fn write_overrides(&mut self, overrides: &[Override]) -> bool {
+        if !matches!(self.wish, File::Good(())) {
+            return false;
+        }
+        if self.overrides != overrides {
             overrides.clone_into(&mut self.overrides);
         }
+        true
     }
 
     pub(super) fn write_history(&mut self, history: &History) {

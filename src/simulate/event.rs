@@ -17,7 +17,7 @@ use super::story::StoryKind;
 use super::world::World;
 use super::world::acts::StepFault;
 use super::world::around::{Clock, PeerHost};
-use super::world::ups::Lie;
+use super::world::ups::{Battery, Lie};
 use crate::desired::{Held, Hold, Options};
 use crate::model::{ClusterState, FailureKind, Intent, IntentRecord, NodeName, PeerName, UpsName};
 
@@ -60,6 +60,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "is_default")]
         says: Lie,
     },
+    /// Somebody puts a new battery into a UPS, or a new UPS in its place.
+    BatteryReplaced {
+        /// Which.
+        ups: UpsName,
+    },
+    /// A UPS' witness does not answer, though its mains are there.
+    WitnessSilent {
+        /// Whose.
+        ups: UpsName,
+    },
+    /// It answers while its mains are there.
+    WitnessWell {
+        /// Whose.
+        ups: UpsName,
+    },
     /// A UPS does not answer.
     UpsSilent {
         /// Which; None: all.
@@ -74,8 +89,13 @@ pub enum Event {
         /// Which.
         node: NodeName,
     },
-    /// A host answers nonsense, and hangs in its power-off.
+    /// A host answers nonsense.
     HostHangs {
+        /// Which.
+        node: NodeName,
+    },
+    /// A host's power-off never ends: it falls silent and stays on.
+    PowerOffHangs {
         /// Which.
         node: NodeName,
     },
@@ -278,8 +298,12 @@ impl Event {
             }
             Event::HostSilent { node } => world.on_host(node, |host| host.is_reachable = false),
             Event::HostHangs { node } => world.on_host(node, |host| host.is_confused = true),
+            Event::PowerOffHangs { node } => world.on_host(node, |host| host.hangs = true),
+            Event::BatteryReplaced { ups } => world.on_ups(Some(ups), Battery::replace),
+            Event::WitnessSilent { ups } => _ = world.network.silent_witnesses.insert(ups.clone()),
+            Event::WitnessWell { ups } => _ = world.network.silent_witnesses.remove(ups),
             Event::HostWell { node } => world.on_host(node, |host| {
-                (host.is_reachable, host.is_confused, host.slowness) = (true, false, 1);
+                (host.is_reachable, host.is_confused, host.hangs, host.slowness) = (true, false, false, 1);
             }),
             Event::HostDies { node } => world.kill_host(node),
             Event::WakesLost { node, count } => world.on_host(node, |host| host.deaf_to = *count),

@@ -21,6 +21,7 @@ pub mod story;
 pub mod trial;
 pub mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -36,11 +37,12 @@ use crate::desk::{Desk, Passed};
 use crate::model::{BootId, ClusterState, Now};
 use crate::plan::Planned;
 use crate::plan::blocker::{Wait, WaitReason};
-use crate::tracker::Command;
+use crate::tracker::{Command, Low};
 
 /// One tick of the virtual clock while something goes on.
 pub const TICK: Duration = Duration::from_secs(1);
-/// The longest tick while nothing does; the daemon's own timer is the same then.
+/// The longest tick while nothing does; the daemon's own timer is the same then. Where a UPS' answer counts for less, that is
+/// the longest: the daemon hears more of them between two passes.
 pub const QUIET_TICK: Duration = Duration::from_secs(15);
 /// The longest tick while nothing but a battery moves; UPSes are asked so often.
 const BATTERY_TICK: Duration = Duration::from_secs(2);
@@ -66,14 +68,39 @@ pub struct Simulation {
     pub disk_works: bool,
     /// Until when hecate does not run although its host does.
     pub hecate_is_away_until: Option<Duration>,
-    /// Whether each pass is decided twice, and how often that did not come out the same.
-    pub decides_twice: Option<u32>,
+    /// Which passes are decided twice, and how often that did not come out the same.
+    pub decides_twice: Option<Twice>,
     /// What comes between the world and what hecate sees of it.
     pub lag: Lag,
     disk: Disk,
+    /// `low.json`, on a file system in memory.
+    low: Option<Arc<Low>>,
     /// The number of a ledger that the disk did not take yet.
     unwritten: Option<u64>,
     hecate_was_on: bool,
+}
+
+/// Some passes are decided twice: the same input must give the same decision.
+#[derive(Clone, Debug)]
+pub struct Twice {
+    every: u32,
+    passes: u32,
+    /// How often the second decision differed from the first.
+    pub differing: u32,
+}
+
+impl Twice {
+    /// One pass of so many is decided twice, the first among them.
+    pub fn every(every: u32) -> Self {
+        Self { every, passes: 0, differing: 0 }
+    }
+
+    /// Counts a pass; says whether it is one of them.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.passes.is_multiple_of(self.every);
+        self.passes = self.passes.wrapping_add(1);
+        is_due
+    }
 }
 
 impl Simulation {
@@ -95,6 +122,7 @@ impl Simulation {
             world,
             desk,
             disk: Disk::default(),
+            low: None,
             story: Story::default(),
             last: None,
             started: Vec::new(),
@@ -185,6 +213,7 @@ impl Simulation {
         let is_retrying = |wait: &Wait| matches!(wait.reason, WaitReason::Backoff { .. });
         let is_about_to = self.last.as_ref().is_some_and(|last| last.plan.waits.iter().any(is_retrying));
         let longest = if is_on_battery || is_about_to { BATTERY_TICK } else { QUIET_TICK };
+        let longest = longest.min(self.config.ups_policy.max_age).max(TICK);
         match self.world.next_change() {
             Some(at) => at.saturating_sub(self.world.time).clamp(TICK, longest),
             None => longest,
@@ -203,6 +232,11 @@ impl Simulation {
         let (ledger, ledger_problem, history) = (found.ledger, found.ledger_problem, found.history);
         self.desk = Desk { ledger, ledger_problem, history, ..Desk::new(declared, found.health, &self.now()) };
         self.unwritten = None;
+        let now = self.now();
+        if let Some(low) = self.low.clone() {
+            self.desk.recall(Low::clone(&low), &now);
+        }
+        self.unwritten = self.desk.memory.ledger_pending.map(|_| self.desk.memory.ledger_number);
     }
 
     /// Brings to disk what it takes, and reads the wish from there; failed writes are tried again at every pass, as the
@@ -212,7 +246,10 @@ impl Simulation {
             return;
         }
         let has_ledger = self.disk.write_ledger(&self.desk.ledger);
-        self.disk.write_overrides(&self.desk.declared.overrides);
+        if self.disk.write_overrides(&self.desk.declared.overrides) {
+            let count = self.desk.memory.unsaved.len();
+            self.desk.saved(count, now);
+        }
         self.disk.write_history(&self.desk.history);
         if has_ledger && let Some(number) = self.unwritten.take() {
             self.desk.persisted(number, now);
@@ -243,16 +280,18 @@ impl Simulation {
         self.desk.health = self.disk.health(&self.desk.health);
         for (target, outcome) in self.world.take_ended() {
             self.story.ended(now.boottime, &target, &outcome);
-            self.desk.ended(target, outcome, &now);
+            for command in self.desk.ended(target, outcome, &now) {
+                self.carry_out(command, &now);
+            }
         }
         let snapshot = self.lag.shown(now.boottime, self.world.observe(&self.config));
-        let first = self.decides_twice.is_some().then(|| {
-            self.desk.observe(&snapshot, &now);
+        let first = self.decides_twice.as_mut().is_some_and(Twice::is_due).then(|| {
+            self.desk.observe(&self.config, &snapshot, &now);
             self.desk.decide(&self.config, &snapshot, &now)
         });
         let Passed { decision, commands } = self.desk.pass(&self.config, &snapshot, &now);
-        if let Some(differing) = &mut self.decides_twice {
-            *differing += u32::from(first.as_ref() != Some(&decision));
+        if let Some((twice, first)) = self.decides_twice.as_mut().zip(first) {
+            twice.differing += u32::from(first != decision);
         }
         for change in &decision.declared_changes {
             self.story.declared_changed(now.boottime, change);
@@ -279,7 +318,8 @@ impl Simulation {
                 self.world.begin(&planned);
                 self.started.push(planned);
             }
-            Command::Observe(_) => {}
+            Command::Observe(target) => self.lag.ask(now.boottime, &target),
+            Command::KeepLow(low) => self.low = Some(low),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Many outages of one's own cluster: would it be dark in time?
+//! Many outages of one's own cluster: would it be dark in time, and would it run again?
 //!
 //! Pure. An outage is a function of configuration, past runs, options and a seed; it is played through the same
 //! decisions as the daemon's, under watch. Mains are lost everywhere at once. What nobody could help, a host that is on
@@ -6,6 +6,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub(in crate::simulate) mod again;
 mod chance;
 mod pace;
 mod report;
@@ -16,15 +17,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use self::again::{Again, AgainEnding};
 use self::chance::Chance;
 use self::pace::Paces;
-pub use self::report::{Failure, Learned, Quantiles, Report};
+pub use self::report::{Failure, Learned, Quantiles, Question, Report};
 use super::Simulation;
 use super::checks::Watch;
 use super::story::{StoryKind, StoryLine};
 use super::world::{Host, World};
 use crate::budget::HOST_OFF;
 use crate::config::Config;
+use crate::foresee::battery::Demands;
 use crate::history::{History, RunStep};
 use crate::model::{NodeName, seconds, seconds_option};
 use crate::plan::step::{Outcome, Step};
@@ -64,12 +67,17 @@ pub struct Played {
     /// What the emptiest battery held when mains were lost, in seconds at full load.
     #[serde(with = "seconds")]
     pub battery: Duration,
-    /// What the emptiest one still held when all was dark.
+    /// When every node was dark, from the loss of mains. The hecate host stays as long as its own battery allows.
+    #[serde(with = "seconds_option")]
+    pub nodes_dark_after: Option<Duration>,
+    /// What the emptiest one still held then.
     #[serde(with = "seconds_option")]
     pub battery_left: Option<Duration>,
     /// Why it went wrong, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What became of the cluster once mains were back.
+    pub again: Again,
     /// The steps that were carried out.
     #[serde(skip)]
     pub(super) steps: Vec<RunStep>,
@@ -117,7 +125,7 @@ impl Rehearsal {
     /// What these outages say together.
     pub fn report(&self, played: Vec<Played>) -> Report {
         let learned = Learned { runs: self.settled.desk.history.runs().len(), steps: self.paces.count() };
-        Report::of(played, self.runtime, learned)
+        Report::of(played, self.runtime, Demands::of(&self.settled.config, &self.settled.desk.history), learned)
     }
 
     /// Plays so many outages from this seed on.
@@ -132,10 +140,14 @@ struct Outage {
     chance: Chance,
     simulation: Simulation,
     watch: Watch,
+    /// Whether a broken rule ends the play.
+    is_judged: bool,
     next: usize,
     lost_at: Duration,
     triggered_at: Option<Duration>,
     was_override: bool,
+    /// Since when every node is dark, and what the emptiest battery held then.
+    nodes_dark: Option<(Duration, Duration)>,
     /// Hosts that stay on, once their k3s is stopped: what they lose then was dark.
     stopped: BTreeSet<NodeName>,
     told_off: BTreeMap<NodeName, Duration>,
@@ -151,9 +163,11 @@ impl Outage {
             lost_at: simulation.world.time,
             simulation,
             watch,
+            is_judged: true,
             next: 0,
             triggered_at: None,
             was_override: false,
+            nodes_dark: None,
             stopped: BTreeSet::new(),
             told_off: BTreeMap::new(),
             steps: Vec::new(),
@@ -172,6 +186,22 @@ impl Outage {
 
     fn play(&mut self) -> Played {
         let battery = self.held();
+        let mut played = self.play_to_dark(battery);
+        if played.ending == Ending::RuleBroken {
+            return played;
+        }
+        // What a loss of power leaves behind is no rule's fault any more.
+        self.is_judged = played.ending != Ending::LostPower;
+        played.again = self.play_again();
+        if let Some(finding) = self.watch.findings().first().filter(|_| self.is_judged) {
+            played.ending = Ending::RuleBroken;
+            played.again = Again::default();
+            played.why = Some(format!("{}: {}", finding.rule, finding.evidence));
+        }
+        played
+    }
+
+    fn play_to_dark(&mut self, battery: Duration) -> Played {
         loop {
             self.tick();
             let elapsed = self.elapsed();
@@ -189,9 +219,6 @@ impl Outage {
             } else {
                 continue;
             };
-            if ending == Ending::MainsBack {
-                self.simulation.story.tell(self.simulation.world.time, StoryKind::World, "mains are back".to_owned());
-            }
             self.steps.append(&mut self.simulation.desk.memory.run_steps.clone());
             self.steps.retain(|step| step.outcome == Outcome::Tried);
             return Played {
@@ -200,11 +227,17 @@ impl Outage {
                 ended_after: elapsed,
                 triggered_after: self.triggered_at.map(|at| at.saturating_sub(self.lost_at)),
                 battery,
-                battery_left: (ending == Ending::DarkInTime).then(|| self.held()),
+                nodes_dark_after: self.nodes_dark.map(|(at, _)| at.saturating_sub(self.lost_at)),
+                battery_left: self.nodes_dark.map(|(_, held)| held).filter(|_| ending == Ending::DarkInTime),
                 why,
+                again: Again::default(),
                 steps: std::mem::take(&mut self.steps),
             };
         }
+    }
+
+    fn is_rule_broken(&self) -> bool {
+        self.is_judged && !self.watch.findings().is_empty()
     }
 
     fn elapsed(&self) -> Duration {
@@ -224,13 +257,18 @@ impl Outage {
         let left = self.chance.events.get(self.next).map(|it| Duration::from_secs(it.at) - self.elapsed());
         let back = self.chance.back_after.map(|at| at.saturating_sub(self.elapsed()));
         let by = [left, back].into_iter().flatten().filter(|it| !it.is_zero()).min().unwrap_or(Duration::MAX);
-        self.simulation.tick_for(self.simulation.next_tick().min(by));
+        self.simulation.tick_for(self.next_tick().min(by));
         self.watch.look(&self.simulation);
         let is_override = self.simulation.last.as_ref().is_some_and(|last| last.effective.is_override());
         if is_override && !self.was_override {
             self.triggered_at = Some(self.simulation.world.time);
         }
         self.was_override = is_override;
+        self.nodes_dark = if self.nodes_still_up().next().is_some() {
+            None
+        } else {
+            self.nodes_dark.or_else(|| Some((self.simulation.world.time, self.held())))
+        };
         self.follow_power_offs();
     }
 
@@ -285,10 +323,13 @@ impl Outage {
 
     /// Who is not dark yet.
     fn still_up(&self) -> Vec<String> {
-        let is_up = |host: &Host, goes_off: bool| host.is_on && (goes_off || host.unit != UnitState::Stopped);
-        let hosts = self.at_risk().filter(|(_, host, goes_off)| is_up(host, *goes_off));
         let own = (self.own_is_at_risk() && self.simulation.world.own_is_on).then(own_host);
-        hosts.map(|(name, _, _)| name.to_string()).chain(own).collect()
+        self.nodes_still_up().map(ToString::to_string).chain(own).collect()
+    }
+
+    fn nodes_still_up(&self) -> impl Iterator<Item = &NodeName> {
+        let is_up = |host: &Host, goes_off: bool| host.is_on && (goes_off || host.unit != UnitState::Stopped);
+        self.at_risk().filter(move |(_, host, goes_off)| is_up(host, *goes_off)).map(|(name, _, _)| name)
     }
 
     /// Who lost power while it ran.

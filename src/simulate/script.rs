@@ -4,6 +4,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,8 +16,12 @@ use serde_yaml::{Mapping, Value};
 use super::blueprint;
 use super::event::Event;
 use super::world::World;
-use super::{Simulation, TICK};
+use super::world::device::Device;
+use super::world::network::Switch;
+use super::{QUIET_TICK, Simulation, TICK};
 use crate::config::{Config, ConfigMistakes};
+use crate::model::{NodeName, UpsName};
+use crate::snapshot::Datastore;
 
 /// The virtual clock of every script starts here, so that each play prints the same.
 const STARTED_AT: Timestamp = Timestamp::constant(1_767_225_600 + 86_400, 0);
@@ -60,6 +65,38 @@ pub struct Cluster {
     pub storage_pods: bool,
     /// Whether nodes start k3s by themselves when they boot, as k3s' installer makes them.
     pub units_enabled: bool,
+    /// UPSes that are not as the built-in cluster has them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<UpsName, Device>,
+    /// A network switch that no UPS feeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Switch>,
+    /// How long hosts go on writing after they have fallen silent on their way down.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub host_tail_seconds: u64,
+    /// A host is looked at so often; 0: at every pass.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub look_seconds: u64,
+    /// Where k3s keeps its data.
+    #[serde(skip_serializing_if = "is_etcd")]
+    pub datastore: Datastore,
+    /// Nodes on which sudo does not allow to end containers.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub killall_denied: BTreeSet<NodeName>,
+    /// Whether hosts have a chronyd that says how far their clock is off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub chronyd: bool,
+    /// For so long nothing happens before the play begins.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub calm_hours: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_etcd(datastore: &Datastore) -> bool {
+    *datastore == Datastore::Etcd
 }
 
 impl Default for Cluster {
@@ -75,6 +112,14 @@ impl Default for Cluster {
             host_stop_seconds: 12,
             storage_pods: false,
             units_enabled: false,
+            devices: BTreeMap::new(),
+            switch: None,
+            host_tail_seconds: 0,
+            look_seconds: 0,
+            datastore: Datastore::Etcd,
+            killall_denied: BTreeSet::new(),
+            chronyd: false,
+            calm_hours: 0,
         }
     }
 }
@@ -156,8 +201,18 @@ impl Cluster {
         if self.storage_pods {
             world.add_storage_pods();
         }
-        world.hosts.values_mut().for_each(|host| host.starts_by_itself = self.units_enabled);
-        Ok(Simulation::new(config, world, STARTED_AT))
+        for (name, host) in &mut world.hosts {
+            (host.starts_by_itself, host.has_ntp) = (self.units_enabled, self.chronyd);
+            host.tail = Duration::from_secs(self.host_tail_seconds);
+            host.killall_allowed = !self.killall_denied.contains(name);
+        }
+        for (name, device) in &self.devices {
+            world.on_ups(Some(name), |battery| battery.become_device(device.clone()));
+        }
+        (world.network.switch, world.datastore) = (self.switch.clone(), self.datastore);
+        let mut simulation = Simulation::new(config, world, STARTED_AT);
+        simulation.lag.every = Duration::from_secs(self.look_seconds);
+        Ok(simulation)
     }
 }
 
@@ -192,6 +247,10 @@ impl<'a> Play<'a> {
     pub fn new(script: &'a Script) -> Result<Self, ScriptError> {
         let mut simulation = script.cluster.build()?;
         simulation.run_until(SETTLING_MAX, Simulation::is_converged);
+        let calm = simulation.world.time + Duration::from_secs(3600 * script.cluster.calm_hours);
+        while simulation.world.time < calm {
+            simulation.tick_for(QUIET_TICK);
+        }
         let began = simulation.world.time;
         Ok(Self { simulation, script, began, next: 0 })
     }

@@ -4,17 +4,20 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod devices;
+mod happenings;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use fastrand::Rng;
 use serde_yaml::Mapping;
 
-use super::event::Event;
-use super::script::{Cluster, Happening, Script};
-use super::world::acts::StepFault;
-use super::world::ups::{Lie, RuntimeLie};
-use crate::desired::Options;
-use crate::model::{ClusterState, FailureKind, Intent, NodeName, PeerName, UpsName};
+use super::script::{Cluster, Script};
+use super::world::device::Device;
+use super::world::network::Switch;
+use crate::model::{NodeName, UpsName};
+use crate::snapshot::Datastore;
 
 /// How much may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,26 +34,68 @@ struct Drawn {
     workers: usize,
     upses: usize,
     has_peer: bool,
+    unit_stop: u64,
+    host_stop: u64,
+    /// How long hosts write after they have fallen silent, and what the configuration says of that.
+    tail: u64,
+    off_tail: u64,
+    battery_minutes: u64,
+    recharge_minutes: u64,
+    devices: BTreeMap<UpsName, Device>,
+    switch: Option<Switch>,
 }
 
 /// Draws the script of a seed.
 pub fn script(seed: u64, trouble: Trouble) -> Script {
     let mut rng = Rng::with_seed(seed);
-    let drawn = Drawn {
-        servers: pick(&mut rng, &[(12, 1), (5, 2), (60, 3), (3, 4), (20, 5)]),
-        workers: match rng.u32(..1000) {
+    let drawn = Drawn::draw(&mut rng);
+    let cluster = cluster(&mut rng, &drawn);
+    let minutes = rng.u64(15..60);
+    // What a big battery does is seen where an outage lasts.
+    let minutes = if chance(&mut rng, 30) { minutes.max(drawn.battery_minutes * 3 / 2) } else { minutes };
+    let mut events = happenings::draw(&mut rng, &drawn, 60 * minutes, trouble);
+    events.sort_by_key(|happening| happening.at);
+    Script { cluster, events, minutes }
+}
+
+impl Drawn {
+    fn draw(rng: &mut Rng) -> Self {
+        let servers = pick(rng, &[(12, 1), (5, 2), (60, 3), (3, 4), (20, 5)]);
+        let workers = match rng.u32(..1000) {
             0..3 => rng.usize(60..196),
             3..60 => rng.usize(6..20),
             _ => rng.usize(0..5),
-        },
-        upses: pick(&mut rng, &[(60, 1), (26, 2), (9, 3), (5, 4)]),
-        has_peer: rng.u32(..100) < 25,
-    };
-    let cluster = cluster(&mut rng, &drawn);
-    let minutes = rng.u64(15..60);
-    let mut events = events(&mut rng, &drawn, 60 * minutes, trouble);
-    events.sort_by_key(|happening| happening.at);
-    Script { cluster, events, minutes }
+        };
+        let tail = if chance(rng, 50) { 0 } else { pick(rng, &[(8, 40), (2, 200)]) };
+        let tail = if tail > 0 { rng.u64(5..=tail) } else { 0 };
+        let off_tail = if chance(rng, 90) { tail + rng.u64(5..30) } else { rng.u64(5..60) };
+        let battery_minutes = pick(rng, &[(4, (3, 9)), (5, (6, 40)), (1, (40, 121))]);
+        let mut drawn = Self {
+            servers,
+            workers,
+            upses: pick(rng, &[(60, 1), (26, 2), (9, 3), (5, 4)]),
+            has_peer: chance(rng, 25),
+            unit_stop: if chance(rng, 60) { 5 } else { rng.u64(1..80) },
+            host_stop: if chance(rng, 60) { 12 } else { rng.u64(2..80) },
+            tail,
+            off_tail,
+            battery_minutes: rng.u64(battery_minutes.0..battery_minutes.1),
+            recharge_minutes: devices::recharge(rng),
+            devices: BTreeMap::new(),
+            switch: None,
+        };
+        drawn.switch = chance(rng, 10).then(|| drawn.switch(rng));
+        drawn.devices = devices::draw(rng, &drawn);
+        drawn
+    }
+
+    /// A switch with some nodes behind it, or with all of them.
+    fn switch(&self, rng: &mut Rng) -> Switch {
+        let has_all = chance(rng, 50);
+        let nodes = (0..self.servers + self.workers).map(|number| node(self, number));
+        let nodes = nodes.filter(|_| has_all || chance(rng, 50)).collect();
+        Switch { mains_of: UpsName::new(ups(rng.usize(..self.upses))), nodes, late_seconds: rng.u64(0..180) }
+    }
 }
 
 fn pick<T: Copy>(rng: &mut Rng, weighted: &[(u32, T)]) -> T {
@@ -97,47 +142,77 @@ fn cluster(rng: &mut Rng, drawn: &Drawn) -> Cluster {
     let mut text = String::from("nodes:\n");
     // A UPS that feeds a host which is never powered off may not cut its load.
     let have_stays = chance(rng, 15);
+    let have_wakes = pick(rng, &[(1, 0), (2, 25), (2, 90)]);
     for number in 0..drawn.servers + drawn.workers {
         let role = if number < drawn.servers { "control-plane" } else { "worker" };
-        let wake = if chance(rng, 25) { ", wake: {method: command, command: [/bin/wake]}" } else { "" };
+        let wake = if chance(rng, have_wakes) { ", wake: {method: command, command: [/bin/wake]}" } else { "" };
         let stays = if have_stays && chance(rng, 15) { ", power_off: false" } else { "" };
         let feeds = feeds(rng, drawn.upses);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "- {{name: {}, role: {role}, {feeds}{wake}{stays}}}", node(drawn, number));
     }
     let goes_off = chance(rng, 90);
-    let _ = writeln!(text, "own_host: {{{}, power_off: {goes_off}, power_off_seconds: 30}}", feeds(rng, drawn.upses));
+    // Some hecate hosts have mains without a UPS.
+    let own_feeds = if chance(rng, 6) { "feeds: []".to_owned() } else { feeds(rng, drawn.upses) };
+    let own_takes = if chance(rng, 90) { drawn.host_stop + rng.u64(10..30) } else { 30 };
+    let _ = writeln!(text, "own_host: {{{own_feeds}, power_off: {goes_off}, power_off_seconds: {own_takes}}}");
     text.push_str("upses:\n");
     for number in 0..drawn.upses {
         let name = ups(number);
+        let delay = if chance(rng, 60) { 20 + own_takes + drawn.off_tail } else { own_takes + 20 };
         let cut = if goes_off && !have_stays && chance(rng, 20) {
-            ", cut_load: {command: shutdown.return, delay_seconds: 120}, username: hecate, password_file: /etc/hecate/nut"
+            format!(
+                ", cut_load: {{command: shutdown.return, delay_seconds: {delay}}}, username: hecate, password_file: \
+                 /etc/hecate/nut"
+            )
         } else {
-            ""
+            String::new()
         };
-        let _ = writeln!(text, "- {{name: {name}, target: {name}@localhost{cut}}}");
+        let more = devices::keys(rng, drawn, number);
+        let _ = writeln!(text, "- {{name: {name}, target: {name}@localhost{cut}{more}}}");
     }
     policy(rng, drawn, &mut text);
     let config: Mapping = serde_yaml::from_str(&text).unwrap_or_default();
+    let external = if drawn.servers == 1 { Datastore::Sqlite } else { Datastore::External };
+    let nodes = (0..drawn.servers + drawn.workers).map(|number| node(drawn, number));
+    let is_denied = chance(rng, 20);
     Cluster {
         servers: drawn.servers,
         workers: drawn.workers,
         config,
-        battery_minutes: if chance(rng, 40) { rng.u64(2..9) } else { rng.u64(6..40) },
-        recharge_minutes: rng.u64(10..60),
+        battery_minutes: drawn.battery_minutes,
+        recharge_minutes: drawn.recharge_minutes,
         pods: if drawn.workers > 20 { 1 } else { rng.usize(0..6) },
         storage_pods: false,
         units_enabled: chance(rng, 30),
-        unit_stop_seconds: if chance(rng, 60) { 5 } else { rng.u64(1..80) },
-        host_stop_seconds: if chance(rng, 60) { 12 } else { rng.u64(2..80) },
+        unit_stop_seconds: drawn.unit_stop,
+        host_stop_seconds: drawn.host_stop,
+        devices: drawn.devices.clone(),
+        switch: drawn.switch.clone(),
+        host_tail_seconds: drawn.tail,
+        look_seconds: if chance(rng, 25) { 0 } else { rng.u64(1..9) },
+        datastore: if chance(rng, 8) { external } else { Datastore::Etcd },
+        killall_denied: nodes.filter(|_| is_denied && chance(rng, 60)).collect(),
+        chronyd: chance(rng, 50),
+        // A day of calm is what a record of it takes.
+        calm_hours: if chance(rng, 3) { 26 } else { 0 },
     }
 }
 
 /// The keys that are about when and how.
 fn policy(rng: &mut Rng, drawn: &Drawn, text: &mut String) {
     let scope = if chance(rng, 40) { "affected" } else { "cluster" };
-    let _ = writeln!(text, "ups_policy: {{scope: {scope}, mains_stable_seconds: {}}}", rng.u32(10..90));
-    let emergency = rng.u32(60..300);
+    let _ = writeln!(
+        text,
+        "ups_policy: {{scope: {scope}, mains_stable_seconds: {}, lost_on_battery_max_seconds: {}, \
+         charge_frozen_seconds: {}}}",
+        rng.u32(10..90),
+        rng.u32(60..300),
+        rng.u32(60..240),
+    );
+    // What the tail of the last host takes lies inside of every budget.
+    let takes = drawn.off_tail + if chance(rng, 70) { drawn.unit_stop + drawn.host_stop } else { 0 };
+    let emergency = u32::try_from(takes).unwrap_or(60) + rng.u32(60..240);
     let full = emergency + rng.u32(60..400);
     let path = if chance(rng, 45) { "auto" } else { "emergency" };
     let skips = !chance(rng, 20);
@@ -145,21 +220,26 @@ fn policy(rng: &mut Rng, drawn: &Drawn, text: &mut String) {
         text,
         "shutdown: {{estimated_shutdown_budget_seconds: {full}, emergency_budget_seconds: {emergency}, ups_path: {path}, \
          emergency_skip_drain: {skips}, emergency_skip_etcd_snapshot: {skips}, off_confirm_seconds: {}, \
-         drain_timeout_seconds: {}}}",
+         off_tail_seconds: {}, drain_timeout_seconds: {}}}",
         rng.u32(20..100),
+        drawn.off_tail,
         rng.u32(60..300),
     );
     let sync = pick(rng, &[(85, ""), (10, "time_sync_mode: strict, "), (5, "time_sync_mode: quorum, ")]);
     let quorum = if sync.contains("quorum") { "time_sync_quorum: 1, " } else { "" };
+    let timeout = if chance(rng, 85) { "start" } else { "hold" };
+    let burst = if chance(rng, 50) { 0 } else { rng.u32(1..5) };
     let _ = writeln!(
         text,
         "startup: {{{sync}{quorum}bring_up_seconds: {}, recharge_charge_percent_min: {}, ups_unknown_grace_seconds: {}, \
-         recharge_max_wait_seconds: {}, node_wait_seconds: {}}}",
+         recharge_max_wait_seconds: {}, node_wait_seconds: {}, recharge_timeout: {timeout}, mains_stable_seconds: {}, \
+         wake_burst: {burst}}}",
         rng.u32(20..200),
         rng.u32(32..70),
         rng.u32(120..600),
         rng.u32(600..7200),
         rng.u32(60..400),
+        rng.u32(10..120),
     );
     let drift = if chance(rng, 10) { "report" } else { "correct" };
     let steps = if chance(rng, 10) { 3 } else { 32 };
@@ -175,178 +255,4 @@ fn policy(rng: &mut Rng, drawn: &Drawn, text: &mut String) {
         let managed = (0..drawn.servers + drawn.workers - 1).map(|number| node(drawn, number).to_string());
         let _ = writeln!(text, "ssh_managed_nodes: [{}]", managed.collect::<Vec<_>>().join(", "));
     }
-}
-
-/// What happens in so many seconds.
-fn events(rng: &mut Rng, drawn: &Drawn, seconds: u64, trouble: Trouble) -> Vec<Happening> {
-    let mut events = Vec::new();
-    for _ in 0..rng.usize(0..4) {
-        outage(rng, drawn, seconds, &mut events);
-    }
-    for _ in 0..rng.usize(0..3) {
-        let state =
-            pick(rng, &[(5, ClusterState::Running), (3, ClusterState::DrainedOff), (2, ClusterState::Poweroff)]);
-        let skip_drain = chance(rng, 10);
-        let options = Options { skip_drain, skip_etcd_snapshot: chance(rng, 10), ..Options::default() };
-        events.push(Happening { at: rng.u64(..seconds), event: Event::Wish { state, options } });
-    }
-    for _ in 0..rng.usize(0..3) {
-        let away_seconds = if chance(rng, 70) { 0 } else { rng.u64(1..120) };
-        events.push(Happening { at: rng.u64(..seconds), event: Event::HecateKilled { away_seconds } });
-    }
-    if trouble == Trouble::Faults {
-        for _ in 0..rng.usize(0..7) {
-            let at = rng.u64(..seconds);
-            let ends = at + rng.u64(5..600);
-            fault(rng, drawn, at, ends, &mut events);
-        }
-    }
-    events
-}
-
-/// Mains that go and come back: for long, for seconds, or again and again.
-fn outage(rng: &mut Rng, drawn: &Drawn, seconds: u64, events: &mut Vec<Happening>) {
-    let which = (drawn.upses > 1 && chance(rng, 60)).then(|| UpsName::new(ups(rng.usize(..drawn.upses))));
-    let mut at = rng.u64(..seconds);
-    let flaps = if chance(rng, 15) { rng.u32(2..12) } else { 1 };
-    for _ in 0..flaps {
-        let lasts = if flaps > 1 || chance(rng, 15) { rng.u64(1..60) } else { rng.u64(60..3000) };
-        let boots = chance(rng, 80);
-        events.push(Happening { at, event: Event::MainsLost { ups: which.clone() } });
-        events.push(Happening { at: at + lasts, event: Event::MainsBack { ups: which.clone(), boots } });
-        at += lasts + rng.u64(1..60);
-    }
-}
-
-/// Something that goes wrong, and is well again later where it can be.
-fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happening>) {
-    let node = node(drawn, rng.usize(..));
-    let which = chance(rng, 50).then(|| UpsName::new(ups(rng.usize(..drawn.upses))));
-    let peer = PeerName::new("tethys");
-    let (begins, is_over) = match rng.u32(..26) {
-        0..4 => (Event::Steps { faults: step_faults(rng) }, None),
-        4 => (Event::HostSilent { node: node.clone() }, Some(Event::HostWell { node })),
-        5 => (Event::HostHangs { node: node.clone() }, Some(Event::HostWell { node })),
-        6 => (Event::HostDies { node: node.clone() }, Some(Event::ButtonPressed { node: Some(node) })),
-        7 => (Event::HostSlow { node: node.clone(), times: rng.u32(2..8) }, Some(Event::HostWell { node })),
-        8 => (Event::UnitStopped { node }, None),
-        9 => (Event::UnitStarted { node }, None),
-        10 => (Event::Cordoned { node }, None),
-        11 => (Event::ApiGone, Some(Event::ApiBack)),
-        12 => {
-            let reordered = chance(rng, 50);
-            // A few seconds are what every look takes, only without any luck.
-            let longest = if chance(rng, 50) { 6 } else { 90 };
-            (Event::ReadingsLate { seconds: rng.u64(1..longest), reordered }, Some(late(0)))
-        }
-        13 => (Event::DiskFull, Some(Event::DiskWorks)),
-        14 => (spoiled(rng), None),
-        15 => {
-            let (ahead_seconds, synced) = (rng.i64(-100_000_000..100_000_000), chance(rng, 50));
-            let node = chance(rng, 50).then_some(node);
-            let well = Event::Clock { node: node.clone(), ahead_seconds: 0, synced: true };
-            (Event::Clock { node, ahead_seconds, synced }, Some(well))
-        }
-        16 if drawn.has_peer => {
-            let intent = [Intent::ShuttingDown, Intent::ShutdownComplete, Intent::StartupInProgress][rng.usize(..3)];
-            (Event::PeerSays { peer: peer.clone(), intent }, Some(Event::PeerSays { peer, intent: Intent::Normal }))
-        }
-        17 if drawn.has_peer => {
-            (Event::PeerSilent { peer: peer.clone() }, Some(Event::PeerSays { peer, intent: Intent::Normal }))
-        }
-        18 => (Event::UpsSilent { ups: which.clone(), how: silence(rng) }, Some(honest(which))),
-        19 | 20 => (Event::UpsSays { ups: which.clone(), says: lie(rng) }, Some(honest(which))),
-        21 => (Event::VolumesDetachIn { seconds: rng.u64(1..400) }, None),
-        22 => (Event::Impostor { node: node.clone() }, Some(Event::ImpostorGone { node })),
-        23 => (Event::PodsStopIn { seconds: rng.u64(1..200) }, None),
-        _ => match rng.u32(..3) {
-            0 => (Event::PodsProtected, None),
-            1 => (Event::Paused { node: chance(rng, 70).then_some(node), minutes: rng.u32(1..20) }, None),
-            _ => {
-                (Event::UpsIgnored { ups: UpsName::new(ups(rng.usize(..drawn.upses))), minutes: rng.u32(1..20) }, None)
-            }
-        },
-    };
-    events.push(Happening { at, event: begins });
-    events.extend(is_over.map(|event| Happening { at: ends, event }));
-}
-
-fn late(seconds: u64) -> Event {
-    Event::ReadingsLate { seconds, reordered: false }
-}
-
-fn honest(ups: Option<UpsName>) -> Event {
-    Event::UpsSays { ups, says: Lie::default() }
-}
-
-fn spoiled(rng: &mut Rng) -> Event {
-    match rng.u32(..4) {
-        0 => Event::LedgerSpoiled,
-        1 => Event::LedgerLost,
-        2 => Event::WishSpoiled,
-        _ => Event::WishLost,
-    }
-}
-
-fn step_faults(rng: &mut Rng) -> Vec<StepFault> {
-    let all = [StepFault::Lost, StepFault::Doubled, StepFault::Hung, StepFault::Unanswered, StepFault::Failed];
-    (0..rng.usize(1..6)).map(|_| all[rng.usize(..all.len())]).collect()
-}
-
-fn silence(rng: &mut Rng) -> FailureKind {
-    pick(
-        rng,
-        &[
-            (3, FailureKind::Unreachable),
-            (3, FailureKind::DataStale),
-            (2, FailureKind::DriverNotConnected),
-            (1, FailureKind::UnknownUps),
-            (1, FailureKind::TimedOut),
-        ],
-    )
-}
-
-fn lie(rng: &mut Rng) -> Lie {
-    let words = [
-        "OL LB",
-        "OB OFF",
-        "ALARM OL",
-        "CAL DISCHRG",
-        "OL CAL",
-        "FSD OL",
-        "FSD OB LB",
-        "OL OVER",
-        "OL BYPASS",
-        "BYPASS",
-        "WAIT",
-        "OFF",
-        "OL OFF",
-        "OL FROBNICATING",
-        "OL OL OL",
-        "OB LB",
-        "OB",
-        "OL DISCHRG",
-        "",
-        "NOCOMM",
-        "OL TRIM",
-    ];
-    let runtimes = [
-        RuntimeLie::Missing,
-        RuntimeLie::Frozen,
-        RuntimeLie::Jumping,
-        RuntimeLie::Fixed(0),
-        RuntimeLie::Fixed(65_535),
-        RuntimeLie::Times(4.0),
-        RuntimeLie::Times(0.25),
-    ];
-    let mut lie = Lie::default();
-    match rng.u32(..4) {
-        0 | 1 => lie.status = Some(words[rng.usize(..words.len())].to_owned()),
-        2 => lie.runtime = Some(runtimes[rng.usize(..runtimes.len())]),
-        _ => {
-            lie.runtime = Some(runtimes[rng.usize(..runtimes.len())]);
-            lie.charge_percent = Some(if rng.bool() { -1.0 } else { f64::from(rng.u32(..101)) });
-        }
-    }
-    lie
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use serde_yaml::Value;
 
-use super::script::Script;
+use super::script::{Cluster, Script};
+use super::world::device::{ChargeManner, CutManner, Device};
+use crate::snapshot::Datastore;
 
 /// So many plays are spent on one story.
 const PLAYS_MAX: usize = 400;
@@ -54,6 +56,7 @@ fn smaller(script: &Script) -> Vec<Script> {
         bare.cluster.pods = 0;
         all.push(bare);
     }
+    all.extend(plainer(script));
     let keys = script.cluster.config.keys().filter_map(Value::as_str);
     let policies = keys.filter(|key| !["nodes", "own_host", "upses"].contains(key));
     all.extend(policies.map(|key| {
@@ -61,6 +64,43 @@ fn smaller(script: &Script) -> Vec<Script> {
         plain.cluster.config.remove(key);
         plain
     }));
+    all
+}
+
+/// Scripts with one thing less that is odd about the cluster.
+fn plainer(script: &Script) -> Vec<Script> {
+    let mut all = Vec::new();
+    let mut push = |change: &dyn Fn(&mut Cluster)| {
+        let mut plain = script.clone();
+        change(&mut plain.cluster);
+        if plain != *script {
+            all.push(plain);
+        }
+    };
+    push(&|cluster| cluster.devices.clear());
+    push(&|cluster| cluster.switch = None);
+    push(&|cluster| cluster.host_tail_seconds = 0);
+    push(&|cluster| cluster.look_seconds = 0);
+    push(&|cluster| cluster.calm_hours = 0);
+    push(&|cluster| cluster.killall_denied.clear());
+    push(&|cluster| cluster.chronyd = false);
+    push(&|cluster| cluster.units_enabled = false);
+    push(&|cluster| cluster.datastore = Datastore::Etcd);
+    for name in script.cluster.devices.keys() {
+        push(&|cluster| _ = cluster.devices.remove(name));
+        let mut push = |change: &dyn Fn(&mut Device)| push(&|cluster| _ = cluster.devices.get_mut(name).map(change));
+        push(&|device| device.profile = None);
+        push(&|device| device.gives_percent = None);
+        push(&|device| device.battery_minutes = None);
+        push(&|device| device.recharge_minutes = None);
+        push(&|device| device.load_percent = None);
+        push(&|device| device.runtime = None);
+        push(&|device| device.charge = ChargeManner::True);
+        push(&|device| device.never_low = false);
+        push(&|device| device.upsd_on = None);
+        push(&|device| device.behind_switch = false);
+        push(&|device| device.cut = CutManner::Silent);
+    }
     all
 }
 

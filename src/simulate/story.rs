@@ -132,6 +132,8 @@ impl Story {
         let text = match change {
             DeclaredChange::Set(one) => format!("{} demands {} ({}): {}", one.source, one.state, one.path, one.reason),
             DeclaredChange::Clear { source, because } => format!("{source} is lifted: {because}"),
+            DeclaredChange::DropHold(hold) => format!("the hold on {:?} is over", hold.what),
+            DeclaredChange::DropForget(forget) => format!("what was learned of {} is forgotten", forget.ups),
         };
         self.tell(at, StoryKind::Override, text);
     }

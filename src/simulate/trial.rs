@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::checks::{CONVERGES, Finding, RESTART, Watch};
+use super::checks::{CONVERGES, Finding, RESTART, RUNS_AGAIN, Watch, person};
 use super::event::Event;
 use super::script::{Play, Script, ScriptError};
 use super::story::StoryLine;
-use super::world::ups::Lie;
-use super::{Simulation, TICK};
+use super::world::ups::{Battery, Lie};
+use super::{Simulation, TICK, Twice};
 use crate::config::CoordinationRole;
 use crate::desired::Options;
-use crate::model::{ClusterState, Intent, seconds};
+use crate::model::{ClusterState, Intent, UpsName, seconds};
 use crate::plan::blocker::Blocker;
 use crate::snapshot::UnitState;
 
@@ -28,6 +28,14 @@ pub const CONVERGES_WITHIN: Duration = Duration::from_secs(4 * 3600);
 const LOOKS: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(1800)];
 /// And at last says that the battery, which is too small ever to pass the gate, must do.
 const LAST_LOOK: Duration = Duration::from_secs(2 * 3600);
+
+/// With mains for so long it runs, or somebody is told by name what to do.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A person's act is waited for once nothing has happened for so long.
+const STILL: Duration = Duration::from_secs(1200);
+
+/// Deciding is most of a trial's time, and what is decided by chance differs somewhere in millions of passes.
+const TWICE_EVERY: u32 = 8;
 
 /// How a trial went.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +50,8 @@ pub struct Trial {
     pub played: Duration,
     /// What was done, waited for, blocked and warned of, by name.
     pub seen: BTreeSet<&'static str>,
+    /// What excused whoever lost its power, and how often.
+    pub excuses: BTreeMap<&'static str, u32>,
     /// What it came to.
     #[serde(skip)]
     pub outcome: Outcome,
@@ -83,7 +93,7 @@ impl Tally {
 /// Fails where the cluster's configuration has mistakes.
 pub fn trial(script: &Script) -> Result<Trial, ScriptError> {
     let mut play = Play::new(script)?;
-    play.simulation.decides_twice = Some(0);
+    play.simulation.decides_twice = Some(Twice::every(TWICE_EVERY));
     let mut watch = Watch::new(&play.simulation);
     let mut tally = Tally::default();
     while !play.is_over() && watch.findings().is_empty() {
@@ -102,6 +112,7 @@ pub fn trial(script: &Script) -> Result<Trial, ScriptError> {
         passes: tally.passes,
         seen: tally.seen,
         played: simulation.world.time,
+        excuses: watch.excuses().clone(),
         outcome: outcome(&simulation),
         timeline: simulation.story.lines,
     })
@@ -128,12 +139,16 @@ pub fn compare_without_kills(script: &Script, with: &Trial) -> Result<Option<Fin
 
 /// Phase two. Gives what was broken.
 fn afterwards(simulation: &mut Simulation, watch: &mut Watch, tally: &mut Tally) -> Vec<Finding> {
-    let began = simulation.world.time;
     for event in everything_well(simulation) {
         event.happen(simulation);
         watch.note(&event, simulation);
     }
     simulation.world.acts.faults.clear();
+    let findings = alone(simulation, watch, tally);
+    if !findings.is_empty() {
+        return findings;
+    }
+    let began = simulation.world.time;
     simulation.desk.declared.holds.clear();
     let mut looks = LOOKS.iter().chain([&LAST_LOOK]).peekable();
     while simulation.world.time < began + CONVERGES_WITHIN {
@@ -151,19 +166,65 @@ fn afterwards(simulation: &mut Simulation, watch: &mut Watch, tally: &mut Tally)
             return watch.findings().to_vec();
         }
     }
-    vec![Finding { rule: CONVERGES, evidence: why_not(simulation) }]
+    vec![Finding { rule: CONVERGES, evidence: why_not(simulation, CONVERGES_WITHIN) }]
+}
+
+/// Mains are there, everything works, and nobody does anything: within a day it runs, or waits for a person by name.
+fn alone(simulation: &mut Simulation, watch: &mut Watch, tally: &mut Tally) -> Vec<Finding> {
+    let began = simulation.world.time;
+    let mut moved = began;
+    while simulation.world.time < began + DAY {
+        simulation.tick_for(simulation.next_tick());
+        watch.look(simulation);
+        tally.count(simulation);
+        let world = &simulation.world;
+        if !watch.findings().is_empty() {
+            return watch.findings().to_vec();
+        }
+        if !world.own_is_on {
+            // Nobody but a person switches a hecate host on that has no firmware to do it.
+            if world.is_own_coming() || world.next_change().is_some() {
+                continue;
+            }
+            return Vec::new();
+        }
+        let Some(last) = simulation.last.as_ref().filter(|_| simulation.has_passed) else { continue };
+        let is_wished_away = simulation.desk.declared.spec.state != ClusterState::Running;
+        let is_settled = world.time > began + LOOKS[0];
+        if is_settled && last.plan.is_converged() {
+            return Vec::new();
+        }
+        if !last.plan.start.is_empty() || !last.plan.running.is_empty() {
+            moved = world.time;
+        }
+        // What a person must do is done by nobody else, however long that takes.
+        let waits = is_wished_away || person::act(last, &simulation.config).is_some() || simulation.ledger_is_spoiled();
+        if waits && world.time.saturating_sub(moved) >= STILL {
+            return Vec::new();
+        }
+    }
+    let waits = simulation.last.as_ref().is_some_and(|last| person::act(last, &simulation.config).is_some());
+    let is_meant = simulation.desk.declared.spec.state == ClusterState::Running && !waits;
+    let evidence = why_not(simulation, DAY);
+    if is_meant { vec![Finding { rule: RUNS_AGAIN, evidence }] } else { Vec::new() }
 }
 
 /// Everything that went wrong is mended; who moves a bad file away starts hecate anew, as the README says.
 fn everything_well(simulation: &Simulation) -> Vec<Event> {
-    let mut events = vec![
-        Event::MainsBack { ups: None, boots: true },
+    // Hosts boot with the mains only where their power has ended.
+    let back = |(name, battery): (&UpsName, &Battery)| {
+        let boots = battery.holds <= 0.0 || battery.cut.as_ref().is_some_and(|cut| cut.told > 0);
+        (!battery.mains).then(|| Event::MainsBack { ups: Some(name.clone()), boots })
+    };
+    let mut events: Vec<Event> = simulation.world.upses.iter().filter_map(back).collect();
+    events.extend([
         Event::UpsSays { ups: None, says: Lie::default() },
         Event::ApiBack,
         Event::ReadingsLate { seconds: 0, reordered: false },
         Event::DiskWorks,
         Event::Clock { node: None, ahead_seconds: 0, synced: true },
-    ];
+    ]);
+    events.extend(simulation.world.upses.keys().map(|ups| Event::WitnessWell { ups: ups.clone() }));
     for node in simulation.world.hosts.keys() {
         events.extend([Event::HostWell { node: node.clone() }, Event::ImpostorGone { node: node.clone() }]);
         events.push(Event::Clock { node: Some(node.clone()), ahead_seconds: 0, synced: true });
@@ -201,7 +262,7 @@ fn is_whole(simulation: &Simulation) -> bool {
         && simulation.world.objects.values().all(|object| object.cordoned_by.is_none())
 }
 
-fn why_not(simulation: &Simulation) -> String {
+fn why_not(simulation: &Simulation, within: Duration) -> String {
     let Some(last) = simulation.last.as_ref().filter(|_| simulation.world.own_is_on) else {
         return "the hecate host is off".to_owned();
     };
@@ -210,7 +271,7 @@ fn why_not(simulation: &Simulation) -> String {
     let warnings = last.plan.warnings.iter().map(|warning| format!("warns: {warning}"));
     let steps = last.plan.start.iter().map(|planned| planned.step.to_string());
     let all: Vec<String> = blockers.chain(waits).chain(steps).chain(warnings).collect();
-    format!("not within {} s: {}", CONVERGES_WITHIN.as_secs(), all.join("; "))
+    format!("not within {} s: {}", within.as_secs(), all.join("; "))
 }
 
 fn outcome(simulation: &Simulation) -> Outcome {

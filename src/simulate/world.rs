@@ -6,9 +6,13 @@
 
 pub mod acts;
 pub mod around;
+pub mod device;
 mod hosts;
+pub mod lie;
+pub mod network;
 mod pods;
 mod power;
+pub mod profile;
 mod switch;
 pub mod ups;
 mod view;
@@ -18,10 +22,11 @@ use std::time::Duration;
 
 use self::acts::Acts;
 use self::around::Around;
+use self::network::Network;
 use self::ups::Battery;
 use crate::config::Config;
 use crate::model::{NodeName, Role, UpsName};
-use crate::snapshot::{PodObject, UnitState};
+use crate::snapshot::{Datastore, PodObject, UnitState};
 
 /// How long things take in the built-in world.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,10 +94,16 @@ pub struct World {
     pub is_api_gone: bool,
     /// The steps that run, and what goes wrong with them.
     pub acts: Acts,
+    /// Who can be heard.
+    pub network: Network,
+    /// Where k3s keeps its data.
+    pub datastore: Datastore,
     own_feeds: BTreeSet<UpsName>,
     own_min_supplies: usize,
     own_event: Option<OwnEvent>,
+    own_boots_again: bool,
     own_was_cut: bool,
+    own_is_node: bool,
     next_uid: u64,
 }
 
@@ -121,10 +132,20 @@ pub struct Host {
     pub is_on: bool,
     /// Whether it answers although it has power.
     pub is_reachable: bool,
-    /// Whether it answers with nonsense, and hangs in its power-off.
+    /// Whether it answers with nonsense.
     pub is_confused: bool,
+    /// Whether its power-off never ends: it falls silent and stays on.
+    pub hangs: bool,
+    /// How long it goes on writing after it has fallen silent on its way down.
+    pub tail: Duration,
+    /// Whether sudo allows to end its containers.
+    pub killall_allowed: bool,
+    /// Whether its chronyd says how far its clock is off.
+    pub has_ntp: bool,
     /// Which boot of it this is.
     pub boot: u32,
+    /// When that began.
+    pub booted: Duration,
     /// Its unit.
     pub unit: UnitState,
     /// Containers that run, pods that no drain owes included.
@@ -149,6 +170,16 @@ pub struct Host {
     unit_until: Option<Duration>,
     running_since: Option<Duration>,
     event: Option<HostEvent>,
+    /// In which boot it was told to power off last, and when.
+    told: Option<(u32, Duration)>,
+    /// When it was woken last.
+    woken: Option<Duration>,
+    /// When it falls silent on its way down.
+    silent_at: Option<Duration>,
+    /// Whether it boots again once it is off.
+    boots_again: bool,
+    /// The etcd snapshot that it saves, and until when.
+    saving: Option<(Duration, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -203,7 +234,12 @@ impl World {
             is_on: true,
             is_reachable: true,
             is_confused: false,
+            hangs: false,
+            tail: Duration::ZERO,
+            killall_allowed: true,
+            has_ntp: false,
             boot: 1,
+            booted: Duration::ZERO,
             unit: UnitState::Running,
             system_containers: 3,
             is_killed: false,
@@ -217,6 +253,11 @@ impl World {
             unit_until: None,
             running_since: Some(Duration::ZERO),
             event: None,
+            told: None,
+            woken: None,
+            silent_at: None,
+            boots_again: false,
+            saving: None,
         };
         let battery = |ups: &crate::config::Ups| {
             let mut battery = Battery::full(runtime);
@@ -238,10 +279,14 @@ impl World {
             around: Around::of(config),
             is_api_gone: false,
             acts: Acts::default(),
+            network: Network::default(),
+            datastore: Datastore::Etcd,
             own_feeds: config.own_host.feeds.clone(),
             own_min_supplies: config.own_host.min_supplies,
             own_event: None,
+            own_boots_again: false,
             own_was_cut: false,
+            own_is_node: config.own_host.node.is_some(),
             next_uid: 0,
         };
         for name in config.nodes.keys() {
@@ -255,9 +300,7 @@ impl World {
 
     /// Whether more than half of the servers run.
     pub fn has_quorum(&self) -> bool {
-        let servers = self.hosts.values().filter(|host| host.role == Role::ControlPlane);
-        let alive = servers.clone().filter(|host| host.is_on && matches!(host.unit, UnitState::Running)).count();
-        alive * 2 > servers.count()
+        self.has_majority(|unit| unit == UnitState::Running)
     }
 
     /// Whether an API server answers and can serve.
@@ -268,11 +311,15 @@ impl World {
     /// When something in this world changes by itself next, as far as that is known: a host, a unit, a pod, a step.
     pub fn next_change(&self) -> Option<Duration> {
         let own = self.own_event.iter().map(|event| event.at());
-        let hosts = self.hosts.values().flat_map(|host| [host.event.as_ref().map(HostEvent::at), host.unit_until]);
+        let hosts = self.hosts.values().flat_map(|host| {
+            let saved = host.saving.as_ref().map(|(until, _)| *until);
+            [host.event.as_ref().map(HostEvent::at), host.unit_until, host.silent_at, saved]
+        });
         let volumes = self.detaching.iter().map(|(_, until)| *until);
         let pods = self.pods.iter().filter_map(|pod| pod.gone_at).chain(volumes);
         let cuts = self.upses.values().filter_map(|battery| battery.cut.as_ref()?.due());
-        own.chain(hosts.flatten()).chain(pods).chain(cuts).chain(self.next_end()).filter(|at| *at > self.time).min()
+        let others = cuts.chain(self.next_end()).chain(self.next_network_change());
+        own.chain(hosts.flatten()).chain(pods).chain(others).filter(|at| *at > self.time).min()
     }
 
     /// Whether every host but hecate's own is dark.
@@ -286,11 +333,13 @@ impl World {
         let mut told = Vec::new();
         self.move_power(by, &mut told);
         self.move_cuts(&mut told);
+        self.move_network(&mut told);
         self.move_own_host(&mut told);
         self.move_hosts(&mut told);
         self.move_pods();
         self.move_objects(by);
         self.move_steps();
+        self.move_drivers();
         told
     }
 

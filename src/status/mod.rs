@@ -4,6 +4,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod battery;
 pub mod diff;
 pub mod render;
 pub mod rows;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::battery::BatteryRow;
 use crate::desired::{Declared, DeclaredHealth, Effective};
 use crate::ledger::Episode;
 pub use crate::model::Intent;
@@ -158,6 +160,9 @@ pub struct UpsRow {
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub on_battery_for: Option<Duration>,
+    /// What is known of its battery; None: nothing yet.
+    #[serde(default)]
+    pub battery: Option<BatteryRow>,
 }
 
 /// What the policy makes of one UPS.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::diff::{Direction, Verdict, as_desired, because, headline, is, obeyed, phase, spoken, stages};
 use super::table::{Cell, bar, draw};
 pub use super::table::{Palette, Tone};
-use super::{Actor, NodeRow, Status, UpsRow, UpsVerdict};
+use super::{Actor, BatteryRow, NodeRow, Status, UpsRow, UpsVerdict};
 use crate::desired::{DeclaredHealth, Held, Hold};
 use crate::model::{NodeName, UpsName};
 use crate::plan::blocker::{Blocker, Wait};
@@ -41,6 +41,7 @@ pub fn status(status: &Status, view: View) -> String {
     if !status.upses.is_empty() {
         text.push('\n');
         text.push_str(&upses(status, palette));
+        text.push_str(&batteries(status, palette));
     }
     if !status.nodes.is_empty() {
         text.push('\n');
@@ -283,6 +284,59 @@ fn upses(status: &Status, palette: Palette) -> String {
     };
     let rows: Vec<Vec<Cell>> = status.upses.iter().map(row).collect();
     draw(&["UPS", "STATUS", "CHARGE", "RUNTIME", "LOAD", "VERDICT", "WHY"], &rows, palette)
+}
+
+/// What is known of the batteries; nothing, where nothing is.
+fn batteries(status: &Status, palette: Palette) -> String {
+    let row = |(name, battery): (&UpsName, &BatteryRow)| {
+        let seconds = |time: Duration| format!("{} s", time.as_secs());
+        let at_load = |load: Option<f64>| load.map(|load| format!(" at {load:.0} %")).unwrap_or_default();
+        let record = match (&battery.record, battery.watched_for) {
+            (Some(record), _) => {
+                let runtime = record.runtime.map_or_else(|| "no runtime".to_owned(), seconds);
+                Cell::from(format!("{runtime}{}, {}", at_load(record.load_percent), dated(record.at, record.age)))
+            }
+            (None, Some(watched)) => Cell::new(Tone::Faint, format!("not yet, {} of calm so far", spoken(watched))),
+            (None, None) => Cell::new(Tone::Faint, "not yet"),
+        };
+        let proof = match &battery.proof {
+            Some(proof) => {
+                let fell = proof.fall_percent.map_or_else(|| "to its end".to_owned(), |fell| format!("by {fell:.0} %"));
+                let (tone, old) =
+                    if proof.is_recent { (Tone::Plain, "") } else { (Tone::Busy, ", too old to rely on") };
+                let when = dated(proof.at, proof.age);
+                let gave = seconds(proof.lasted);
+                Cell::new(tone, format!("{gave}{} {fell}, {when}{old}", at_load(proof.load_percent)))
+            }
+            None => Cell::new(Tone::Faint, "nothing yet"),
+        };
+        let learned = if battery.is_recharge_learned { "" } else { " (configured)" };
+        vec![
+            Cell::from(name.as_str()),
+            Cell::from(battery.full_runtime.map_or_else(|| "?".to_owned(), seconds)),
+            record,
+            proof,
+            Cell::from(format!("{:.0} %", battery.own_count_percent)),
+            Cell::from(format!("{}{learned}", spoken(battery.recharge))),
+        ]
+    };
+    let known = status.upses.iter().filter_map(|(name, row)| Some((name, row.battery.as_ref()?)));
+    let rows: Vec<Vec<Cell>> = known.map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let drawn = draw(&["BATTERY", "FULL GIVES", "SAYS IN CALM", "PROVED", "OWN COUNT", "FILLS IN"], &rows, palette);
+    format!("\n{drawn}")
+}
+
+/// A day, and how long ago that is.
+fn dated(at: jiff::Timestamp, age: Duration) -> String {
+    let ago = match age.as_secs() / (24 * 3600) {
+        0 => spoken(age),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    };
+    format!("{} ({ago} ago)", at.strftime("%Y-%m-%d"))
 }
 
 fn nodes(status: &Status, palette: Palette) -> String {

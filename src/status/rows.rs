@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BudgetView, HostState, Intent, NodeRow, UpsRow, UpsVerdict};
+use super::{BudgetView, HostState, Intent, NodeRow, UpsRow, UpsVerdict, battery};
 use crate::desired::ups_policy::trigger_at;
 use crate::model::{ClusterState, NodeName, Unit, UpsName};
 use crate::plan::Plan;
@@ -151,6 +151,7 @@ pub fn upses(scene: &Scene<'_>) -> BTreeMap<UpsName, UpsRow> {
             verdict: assessment.map_or(UpsVerdict::Unknown, |one| one.verdict),
             evidence: assessment.map_or_else(String::new, |one| one.evidence.clone()),
             on_battery_for: assessment.and_then(|one| one.on_battery_for),
+            battery: battery::row(scene, name),
         }
     };
     scene.config.upses.keys().map(|name| (name.clone(), row(name))).collect()

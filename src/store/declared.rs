@@ -1,16 +1,18 @@
 //! `desired.yaml`: read as it is, changed part by part under a lock, never replaced by a guess.
 //!
-//! A command changes `spec` or `holds`, the UPS policy its own override; whoever writes re-reads first, so that
+//! A command changes `spec`, `holds` or `forget`, the UPS policy its own override; whoever writes re-reads first, so that
 //! neither loses the other's part.
 
 use std::io;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::disk::{Durability, keep_as, replace};
 use super::{STATE_MODE, Store, StoreError};
-use crate::desired::{Declared, Held, Hold, Override, Spec};
+use crate::desired::{Declared, Forget, Held, Hold, Override, Spec};
+use crate::model::UpsName;
 
 /// No wish is longer: thousands of holds fit, and a wrong file does not fill the memory.
 const LENGTH_MAX: u64 = 1 << 20;
@@ -132,6 +134,28 @@ impl Store {
             declared.holds.retain(|one| one.what != *what);
             declared.holds.len() != before
         })
+    }
+
+    /// Asks that what was learned of a UPS be forgotten, in place of an earlier word on the same.
+    pub fn ask_to_forget(&self, forget: Forget) -> Result<(), StoreError> {
+        self.change_declared(|declared| {
+            declared.forget.retain(|one| one.ups != forget.ups);
+            declared.forget.push(forget);
+        })
+    }
+
+    /// Takes such a word away once it was obeyed; says whether there was one. A later word on the same UPS stays.
+    pub fn clear_forget(&self, ups: &UpsName, set_at: Timestamp) -> Result<bool, StoreError> {
+        self.change_declared(|declared| {
+            let before = declared.forget.len();
+            declared.forget.retain(|one| one.ups != *ups || one.set_at > set_at);
+            declared.forget.len() != before
+        })
+    }
+
+    /// Takes this very hold away; a newer one on the same stays.
+    pub fn drop_hold(&self, hold: &Hold) -> Result<(), StoreError> {
+        self.change_declared(|declared| declared.holds.retain(|one| one != hold))
     }
 
     /// Changes a part of a readable `desired.yaml` under its lock; a change that changes nothing writes nothing.

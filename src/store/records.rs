@@ -16,6 +16,7 @@ use crate::history::{History, Run, Runs};
 use crate::ledger::Ledger;
 use crate::model::{IntentRecord, MachineId, NodeName};
 use crate::status::Status;
+use crate::tracker::Low;
 
 /// The ledger holds a few facts a node.
 const LEDGER_LENGTH_MAX: u64 = 4 << 20;
@@ -159,6 +160,16 @@ impl Store {
         self.write_json(&self.status_path(), status, STATUS_MODE, Durability::Volatile)
     }
 
+    /// Reads `low.json`; None where there is none.
+    pub fn read_low(&self) -> Result<Option<Low>, StoreError> {
+        self.read_json(&self.low_path(), LEDGER_LENGTH_MAX)
+    }
+
+    /// Replaces `low.json`: atomic for readers, not durable.
+    pub fn write_low(&self, low: &Low) -> Result<(), StoreError> {
+        self.write_json(&self.low_path(), low, STATE_MODE, Durability::Volatile)
+    }
+
     fn read_json<T: DeserializeOwned>(&self, path: &Path, limit: u64) -> Result<Option<T>, StoreError> {
         let bytes = match self.disk.read(path, limit) {
             Ok(bytes) => bytes,
@@ -190,6 +201,10 @@ impl Store {
 
     fn enrolled_path(&self) -> PathBuf {
         self.state_dir().join("enrolled.json")
+    }
+
+    fn low_path(&self) -> PathBuf {
+        self.runtime_dir().join("low.json")
     }
 
     fn ledger_path(&self) -> PathBuf {

@@ -262,6 +262,9 @@ fn ups(port: u16) -> Ups {
         username: None,
         password_file: None,
         cut_load: None,
+        witness: None,
+        ignored_words: Default::default(),
+        recharge: Duration::from_secs(8 * 3600),
     }
 }
 

@@ -11,7 +11,8 @@ use hecate::plan::blocker::{Blocker, Wait, WaitReason, Warning};
 use hecate::plan::step::{Outcome, Step, Target};
 use hecate::plan::{Plan, Planned};
 use hecate::snapshot::{Snapshot, UnitState};
-use hecate::status::{Actor, BudgetView, HostState, Intent, LastStep, NodeRow, Status, UpsRow, UpsVerdict};
+use hecate::status::battery::{ProofRow, RecordRow};
+use hecate::status::{Actor, BatteryRow, BudgetView, HostState, Intent, LastStep, NodeRow, Status, UpsRow, UpsVerdict};
 use jiff::Timestamp;
 
 /// A moment of the sample day.
@@ -138,6 +139,7 @@ pub(crate) fn healthy() -> Status {
         verdict: UpsVerdict::OnLine,
         evidence: String::new(),
         on_battery_for: None,
+        battery: None,
     };
     Status {
         now: Now { boottime: seconds(5000), boot_id: "b".into(), wall: at("19:12:30"), wall_synced: true },
@@ -173,6 +175,34 @@ pub(crate) fn healthy() -> Status {
         config_problem: None,
         write_problem: None,
         snapshot: Snapshot::default(),
+    }
+}
+
+/// What is known of a battery that proved less than its UPS says, so many days ago.
+pub(crate) fn battery(proven_days_ago: u64) -> BatteryRow {
+    let day = seconds(24 * 3600);
+    let proven_at = at("03:00:00") - jiff::SignedDuration::try_from(day * proven_days_ago as u32).expect("days");
+    BatteryRow {
+        full_runtime: Some(seconds(1290)),
+        record: Some(RecordRow {
+            runtime: Some(seconds(1830)),
+            charge_percent: Some(100.0),
+            load_percent: Some(38.0),
+            at: at("06:00:00"),
+            age: seconds(13 * 3600),
+        }),
+        watched_for: Some(day),
+        proof: Some(ProofRow {
+            lasted: seconds(700),
+            load_percent: Some(41.0),
+            fall_percent: Some(54.0),
+            at: proven_at,
+            age: day * proven_days_ago as u32,
+            is_recent: proven_days_ago < 183,
+        }),
+        own_count_percent: 62.0,
+        recharge: seconds(6 * 3600),
+        is_recharge_learned: true,
     }
 }
 

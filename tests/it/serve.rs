@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::samples::{blocked, healthy, on_battery};
+use crate::samples::{battery, blocked, healthy, on_battery};
 
 /// Serves one status, if any, and asks for one page.
 async fn ask(status: Option<Status>, stale_after: Duration, page: &str) -> String {
@@ -59,6 +59,29 @@ async fn a_port_that_is_taken_stops_nothing() {
     drop(published);
     serve::run(taken.local_addr().unwrap(), seen, Arc::clone(&metrics), Duration::from_secs(60), stopped).await;
     assert!(metrics.encode().unwrap().contains("hecate_blockers{reason=\"wrong-host\"} 1"));
+}
+
+#[test]
+fn what_is_known_of_a_battery_is_exported_with_its_date_and_goes_when_it_is_forgotten() {
+    let metrics = Metrics::new();
+    let mut status = healthy();
+    status.upses.values_mut().for_each(|row| row.battery = Some(battery(34)));
+    metrics.update(&status);
+    let text = metrics.encode().unwrap();
+    let of = |name: &str| {
+        let wanted = format!("hecate_ups_battery_{name}{{ups=\"pyrphoros\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&wanted)?.parse::<f64>().ok())
+    };
+    assert_eq!(of("full_runtime_seconds"), Some(1290.0), "{text}");
+    assert_eq!(of("record_runtime_seconds"), Some(1830.0), "{text}");
+    assert_eq!((of("proven_seconds"), of("proven_load_ratio")), (Some(700.0), Some(0.41)), "{text}");
+    assert_eq!((of("own_count_ratio"), of("recharge_seconds")), (Some(0.62), Some(21600.0)), "{text}");
+    let known = status.upses.values().find_map(|row| row.battery.as_ref()).unwrap();
+    let proven_at = known.proof.as_ref().unwrap().at.as_second() as f64;
+    let record_at = known.record.as_ref().unwrap().at.as_second() as f64;
+    assert_eq!((of("record_timestamp_seconds"), of("proven_timestamp_seconds")), (Some(record_at), Some(proven_at)));
+    metrics.update(&healthy());
+    assert!(!metrics.encode().unwrap().contains("hecate_ups_battery_proven_seconds{"), "forgotten");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Rooms that do no I/O, ask no clock, run nothing and log nothing. See ARCHITECTURE.md.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "model", "snapshot", "config", "desired", "budget", "ledger", "history", "plan", "tracker", "status", "decide",
-    "desk", "simulate",
+    "desk", "foresee", "simulate",
 ];
 
 /// What no pure room may name.

@@ -33,8 +33,8 @@ pub(crate) fn one_ups_of_two_takes_only_what_it_alone_feeds(site: &Site) -> Resu
         (
             "upses",
             json!([
-                {"name": "pyrphoros", "target": "pyrphoros@10.99.0.5"},
-                {"name": "statera", "target": "statera@10.99.0.5"},
+                {"name": "pyrphoros", "target": "pyrphoros@10.99.0.5", "recharge_hours": 0.01},
+                {"name": "statera", "target": "statera@10.99.0.5", "recharge_hours": 0.01},
             ]),
         ),
         ("ups_policy.scope", json!("affected")),

@@ -71,6 +71,11 @@ impl Status {
         self.0["now"]["boottime"].as_f64().unwrap_or_default()
     }
 
+    /// The process of the daemon that published this; None where the command looked by itself.
+    pub(crate) fn daemon(&self) -> Option<u64> {
+        self.0["actor"]["daemon"]["pid"].as_u64()
+    }
+
     /// Names of the overrides' sources that stand in `desired.yaml`.
     pub(crate) fn overrides(&self) -> Vec<&str> {
         let all = self.0["declared"]["overrides"].as_array();
@@ -196,10 +201,36 @@ impl Site {
         Ok(())
     }
 
+    /// The daemon's process; 0 while there is none.
+    pub(crate) fn daemon_pid(&self) -> Result<u64> {
+        Ok(self.on(OWN_HOST, "systemctl show -p MainPID --value hecate")?.trim().parse()?)
+    }
+
+    /// Kills the daemon, of which systemd starts another one.
+    pub(crate) fn kill_daemon(&self) -> Result<()> {
+        self.on(OWN_HOST, "systemctl kill -s KILL --kill-whom=main hecate")?;
+        Ok(())
+    }
+
+    /// What the daemon would go on from after a restart within this boot.
+    pub(crate) fn low(&self) -> Result<Value> {
+        serde_json::from_str(&self.on(OWN_HOST, "cat /run/hecate/low.json")?).context("low.json")
+    }
+
     /// Whether the daemon died by itself since it was started last.
     pub(crate) fn is_daemon_dead(&self) -> Result<bool> {
         Ok(self.try_on(OWN_HOST, "systemctl is-failed hecate")?.out.trim() == "failed")
     }
+}
+
+/// The UPSes of the lab's configuration, the first with these keys as well: for [`config`], which changes lists as a whole.
+pub(crate) fn upses_with(keys: &Value) -> Result<(&'static str, Value)> {
+    let whole: Value = serde_yaml::from_str(&config(&[])?)?;
+    let mut upses = whole["upses"].clone();
+    for (key, value) in keys.as_object().into_iter().flatten() {
+        upses[0][key] = value.clone();
+    }
+    Ok(("upses", upses))
 }
 
 /// The lab's configuration with some values changed: keys as paths (`shutdown.ups_path`), null takes one away.

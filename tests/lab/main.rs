@@ -26,12 +26,14 @@ mod measure;
 mod outage;
 mod own_host;
 mod repair;
+mod restarts;
 mod site;
 mod ssh;
 mod steady;
 mod ups;
 mod wait;
 mod wake;
+mod witness;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -59,6 +61,8 @@ const TESTS: &[Test] = &[
     ("mains_that_flap_begin_nothing", ups::mains_that_flap_begin_nothing),
     ("odd_words_are_shown_and_trigger_nothing", ups::odd_words_are_shown_and_trigger_nothing),
     ("hung_driver_is_named_and_begins_nothing_on_line", ups::hung_driver_is_named_and_begins_nothing_on_line),
+    ("refused_login_is_told_once_and_hides_nothing", ups::refused_login_is_told_once_and_hides_nothing),
+    ("noisy_reading_after_a_restart_begins_nothing", restarts::noisy_reading_after_a_restart_begins_nothing),
     ("dead_upsd_is_named_and_delays_no_pass", faults::dead_upsd_is_named_and_delays_no_pass),
     (
         "lying_and_unsynced_clocks_hold_a_start_until_they_are_right",
@@ -77,6 +81,11 @@ const TESTS: &[Test] = &[
     (
         "outage_ends_dark_in_time_and_running_without_a_hand",
         outage::outage_ends_dark_in_time_and_running_without_a_hand,
+    ),
+    ("low_run_counts_on_over_every_kill", restarts::low_run_counts_on_over_every_kill),
+    (
+        "silence_is_an_outage_only_where_the_witness_is_gone_too",
+        witness::silence_is_an_outage_only_where_the_witness_is_gone_too,
     ),
     ("outage_over_mid_drain_powers_nothing_off", outage::outage_over_mid_drain_powers_nothing_off),
     (

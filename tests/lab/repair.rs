@@ -7,10 +7,10 @@ use crate::hecate::{DROP_IN, config};
 use crate::site::{NODES, OWN_HOST, Site, unit};
 use crate::wait::{Look, seconds, until};
 
-/// What budgets are learned from.
-const RUNS: &str = "/var/lib/hecate/runs.json";
-/// A run in it that taught something.
-const DESCENT: &str = r#""state": ?"(drained-off|poweroff)""#;
+/// What budgets are learned from, what batteries and outages are known by, and what a restart goes on from.
+const KNOWN: &str = "/var/lib/hecate/runs.json /var/lib/hecate/ledger.json /run/hecate/low.json";
+/// A run that taught something, an outage that the battery has not recharged from, or one that showed what it gives.
+const LEARNED: &str = r#""state": ?"(drained-off|poweroff)"|"(count|proven|discharge)": ?[{]"#;
 
 /// Brings the cluster back to running and converged; with a fresh site where that does not work.
 pub(crate) fn converged(site: &Site) -> Result<()> {
@@ -30,7 +30,7 @@ pub(crate) fn converged(site: &Site) -> Result<()> {
 fn is_well(site: &Site) -> Result<bool> {
     let hosts = NODES.iter().chain(&[OWN_HOST, "jump"]);
     let are_on = hosts.map(|host| site.state(host)).collect::<Result<Vec<_>>>()?.iter().all(|state| state == "on");
-    let calm = format!("systemctl is-active -q hecate && test ! -e {DROP_IN} && ! grep -qsE '{DESCENT}' {RUNS}");
+    let calm = format!("systemctl is-active -q hecate && test ! -e {DROP_IN} && ! grep -qsE '{LEARNED}' {KNOWN}");
     if !are_on
         || site.try_on(OWN_HOST, &calm)?.code != 0
         || site.lab(&["file", OWN_HOST, "/etc/hecate/hecate.yaml"])? != config(&[])?
@@ -68,8 +68,8 @@ fn mend(site: &Site) -> Result<()> {
     }
     site.on(
         OWN_HOST,
-        // What a budget was learned from is forgotten too: a test goes the same whatever ran before it.
-        &format!("systemctl stop hecate; systemctl reset-failed hecate || true; umount -q /var/lib/hecate || true; rm -f {RUNS}"),
+        // What was learned is forgotten too, as on a new host: a test goes the same whatever ran before it.
+        &format!("systemctl stop hecate; systemctl reset-failed hecate || true; umount -q /var/lib/hecate || true; rm -f {KNOWN}"),
     )?;
     site.disarm()?;
     site.configure(&[])?;

@@ -7,30 +7,31 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::counts::Mark;
-use crate::hecate::Status;
+use crate::hecate::{Status, upses_with};
 use crate::site::{OWN_HOST, Site};
 use crate::wait::{seconds, stays};
 
 /// Longer than the debounce (3 s): figures that trigger would have done it.
 const LONG_ENOUGH: Duration = seconds(4);
 /// The driver's second, a poll and a pass, on a busy machine.
-const HEARD: Duration = seconds(15);
+pub(crate) const HEARD: Duration = seconds(15);
 
 /// What must not change while nothing is to be done.
-struct Calm {
+pub(crate) struct Calm {
     mark: Mark,
     run: String,
     desired: String,
 }
 
 impl Calm {
-    fn begin(site: &Site) -> Result<Self> {
+    /// What is there now.
+    pub(crate) fn begin(site: &Site) -> Result<Self> {
         let run = site.status()?.run().to_owned();
         Ok(Self { mark: Mark::now(site)?, run, desired: desired_file(site)? })
     }
 
     /// Looks for so long, and fails with the first look that shows something begun.
-    fn lasts(&self, site: &Site, so_long: Duration) -> Result<()> {
+    pub(crate) fn lasts(&self, site: &Site, so_long: Duration) -> Result<()> {
         stays("calm", so_long, || {
             let status = site.status()?;
             let (start, running) = (&status.0["plan"]["start"], &status.0["plan"]["running"]);
@@ -42,7 +43,7 @@ impl Calm {
     }
 
     /// Back to ordinary words, converged, and in no record is there a trace.
-    fn ends(&self, site: &Site) -> Result<()> {
+    pub(crate) fn ends(&self, site: &Site) -> Result<()> {
         site.restore_mains()?;
         site.until_status("OL to be heard", HEARD, |status| {
             hears(status, "OL CHRG") && status.has_full_battery() && status.is_running()
@@ -67,7 +68,7 @@ fn hears(status: &Status, words: &str) -> bool {
 }
 
 /// Has the UPS say something, and waits until hecate has heard it.
-fn say(site: &Site, words: &str, runtime: u64, charge: u64) -> Result<Status> {
+pub(crate) fn say(site: &Site, words: &str, runtime: u64, charge: u64) -> Result<Status> {
     site.ups(&[
         &format!("ups.status={words}"),
         &format!("battery.runtime={runtime}"),
@@ -141,3 +142,32 @@ pub(crate) fn hung_driver_is_named_and_begins_nothing_on_line(site: &Site) -> Re
     site.lab(&["ups", "cont-driver", "pyrphoros"])?;
     calm.ends(site)
 }
+
+/// What hecate writes of a login that upsd does not take.
+const REFUSED: &str = "LOGIN was answered with ERR ACCESS-DENIED";
+
+/// The user that a load is cut with may only give commands: upsd refuses its LOGIN, and lets it read.
+pub(crate) fn refused_login_is_told_once_and_hides_nothing(site: &Site) -> Result<()> {
+    site.put(OWN_HOST, PASSWORD_FILE, "cutpass\n")?;
+    site.on(OWN_HOST, &format!("chmod 600 {PASSWORD_FILE}"))?;
+    let log = || site.lab(&["journal", OWN_HOST, "-u", "hecate", "-o", "cat"]);
+    let before = log()?.matches(REFUSED).count();
+    let cutter = json!({"username": "cutter", "password_file": PASSWORD_FILE, "cut_load": {"delay_seconds": 60}});
+    site.configure(&[upses_with(&cutter)?])?;
+    site.until_status("running, with a UPS that is heard", seconds(40), |status| {
+        status.is_running() && status.has_full_battery()
+    })?;
+    let calm = Calm::begin(site)?;
+    let heard = say(site, "OB DISCHRG", 1700, 98)?;
+    ensure!(heard.0["upses"]["pyrphoros"]["verdict"] == "on-battery", "{}", heard.0["upses"]);
+    calm.lasts(site, LONG_ENOUGH)?;
+    calm.ends(site)?;
+    let log = log()?;
+    let told = log.matches(REFUSED).count() - before;
+    ensure!(told == 1, "the refused login was told {told} times");
+    ensure!(!log.contains("cutpass"), "the password is in the log");
+    Ok(())
+}
+
+/// Where the password of that user is.
+const PASSWORD_FILE: &str = "/etc/hecate/nut-password";

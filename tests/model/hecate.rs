@@ -186,7 +186,7 @@ impl Hecate {
     fn carry_out(&mut self, command: Command, under_way: &BTreeSet<Target>, passed: &mut Passed) {
         match command {
             // `write` does it, where the disk takes it.
-            Command::PersistLedger { .. } | Command::ChangeDeclared(_) | Command::Observe(_) => {}
+            Command::PersistLedger { .. } | Command::ChangeDeclared(_) | Command::Observe(_) | Command::KeepLow(_) => {}
             Command::Cancel(target) => {
                 let _ = self.desk.ended(target, Outcome::Cancelled, &NOW);
             }
@@ -245,8 +245,16 @@ impl Hecate {
                 machine_ids: _,
                 peers,
                 full_load_percent: _,
+                // Batteries are the UPS' own word here, and boots are two.
+                devices: _,
+                silent_since,
+                boots,
+                descents,
+                spent_options,
             } = ledger;
-            (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, drained, peers)
+            let first =
+                (episode, fulfilled, fulfilled_in, on_battery_since, powered_off, own_power_off, was_up, drained);
+            (first, peers, silent_since, boots, descents, spent_options)
         });
         let wishes = (&declared.spec, &declared.overrides, &disk.1);
         write!(text, "{:?}", (wishes, ledgers, disk_works, memory, late)).expect("a digest takes every text");

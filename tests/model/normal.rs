@@ -64,6 +64,11 @@ pub(crate) fn age_ledger(ledger: &mut Ledger) {
         episode.trigger.clear();
     }
     ledger.on_battery_since.values_mut().for_each(|since| older_stamp(since, OLD));
+    ledger.silent_since.values_mut().for_each(|since| older_stamp(since, OLD));
+    // That there were descents counts, not when.
+    ledger.descents.iter_mut().for_each(|began| older_stamp(began, 1));
+    ledger.descents.truncate(1);
+    ledger.devices.clear();
     for off in ledger.powered_off.values_mut() {
         older_stamp(&mut off.told, 3);
         off.woken.iter_mut().for_each(|woken| older_stamp(woken, 4));
@@ -96,6 +101,9 @@ pub(crate) fn age_memory(memory: &mut Memory) {
         ledger_pending,
         run_steps,
         cuts_sent: _,
+        woken,
+        unsaved,
+        kept_low,
         began,
     } = memory;
     *began = older(*began, 4);
@@ -121,6 +129,10 @@ pub(crate) fn age_memory(memory: &mut Memory) {
     *ledger_pending = ledger_pending.map(|since| older(since, 1));
     *ledger_number = u64::from(ledger_pending.is_some());
     run_steps.clear();
+    // What the disk refuses and what a restart would recall is left out: losing both is the harder case.
+    woken.clear();
+    unsaved.clear();
+    *kept_low = None;
 }
 
 fn age_polls(polls: &mut UpsMemory) {
@@ -129,10 +141,28 @@ fn age_polls(polls: &mut UpsMemory) {
     }
     polls.samples.iter_mut().for_each(|sample| sample.began = older(sample.began, OLD));
     polls.words_since.values_mut().for_each(|since| *since = older(*since, 3));
-    polls.first = polls.first.map(|first| older(first, 1));
-    polls.told = polls.told.map(|told| older(told, OLD));
+    polls.last = polls.last.map(|last| older(last, OLD));
+    polls.witness_seen = None;
+    polls.zero_charge_since = polls.zero_charge_since.map(|since| older(since, 3));
+    polls.climb = None;
+    if let Some(line) = &mut polls.line {
+        (line.since, line.last) = (older(line.since, OLD), older(line.last, OLD));
+        line.discharged = line.discharged.map(|at| older(at, OLD));
+        // No recharge is judged by the pace of the charge here.
+        (line.flat_since, line.flat_charge, line.mark, line.first_charge) = (None, None, None, None);
+    }
+    if let Some(outage) = &mut polls.outage {
+        (outage.since, outage.last) = (older(outage.since, OLD), older(outage.last, OLD));
+    }
+    if let Some(figures) = &mut polls.figures {
+        figures.began = older(figures.began, OLD);
+    }
+    if let Some(low) = &mut polls.low {
+        (low.first, low.last) = (older(low.first, 3), older(low.last, 3));
+        (low.counted, low.polls) = (older(low.counted, 3), low.polls.min(3));
+    }
     polls.runtime_since = polls.runtime_since.map(|since| older(since, OLD));
-    if let Some(from) = &mut polls.drawn_from {
+    for from in [&mut polls.drawn_from, &mut polls.settled_from].into_iter().flatten() {
         from.began = older(from.began, OLD);
     }
 }
@@ -161,6 +191,8 @@ pub(crate) fn boot_own(ledger: &mut Ledger) {
         episode.converged.iter_mut().for_each(&mut forget);
     }
     ledger.on_battery_since.values_mut().for_each(&mut forget);
+    ledger.silent_since.values_mut().for_each(&mut forget);
+    ledger.descents.iter_mut().for_each(&mut forget);
     ledger
         .powered_off
         .values_mut()

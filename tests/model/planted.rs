@@ -100,8 +100,9 @@ impl Planted {
 fn replace_word(snapshot: &mut Snapshot, word: UpsWord, by: UpsWord) {
     for reading in snapshot.upses.values_mut() {
         if let Reading::Known { value, .. } = reading
-            && value.status.words.remove(&word)
+            && value.status.has(word)
         {
+            value.status.words.remove(word);
             value.status.words.insert(by);
         }
     }

@@ -19,6 +19,7 @@ use super::world::{Cordon, K3s, Mood, Saved, World};
 pub(crate) fn observe(world: &World, stuck: Option<&World>) -> Snapshot {
     let (seen, began) = stuck.map_or((world, NOW.boottime), |old| (old, NOW.boottime - TICK));
     Snapshot {
+        witnesses: BTreeMap::new(),
         upses: BTreeMap::from([(ups(), observe_ups(world))]),
         hosts: (0..NODES).map(|node| (NAMES[node].clone(), observe_host(seen, node, began))).collect(),
         api: observe_api(seen, began),
@@ -48,7 +49,7 @@ fn observe_ups(world: &World) -> Reading<UpsReading> {
         runtime: Some(TICK * u32::from(level)),
         load_percent: Some(100.0),
         driver_interval: Some(Duration::from_secs(2)),
-        model: None,
+        ..UpsReading::default()
     };
     Reading::known(reading, NOW.boottime)
 }
@@ -91,6 +92,7 @@ fn observe_host(world: &World, node: usize, began: Duration) -> Reading<HostRead
         is_time_synced: Some(true),
         ntp_ahead_seconds: None,
         clock: None,
+        up_for: None,
     };
     Reading::known(reading, began)
 }

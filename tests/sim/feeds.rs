@@ -11,6 +11,8 @@ use hecate::simulate::world::World;
 use hecate::snapshot::UnitState;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// The hecate host alone draws on a battery for much longer than the whole cluster does.
+const TO_THE_LAST: Duration = Duration::from_secs(2 * 3600);
 
 /// Three servers and two workers on two UPSes; `rest` is what the policy says besides.
 fn text(feeds: [&str; 5], own: &str, rest: &str) -> String {
@@ -36,12 +38,25 @@ fn cut(simulation: &mut Simulation, ups: &str) {
     simulation.world.upses.get_mut(&UpsName::from(ups)).unwrap().mains = false;
 }
 
+/// A battery that is full again soon, as its UPS' configuration says, and mains that are back.
+fn mains_back(simulation: &mut Simulation, ups: &str) {
+    simulation.world.pace.recharge = 10 * MINUTE;
+    simulation.config.upses.get_mut(&UpsName::from(ups)).unwrap().recharge = 10 * MINUTE;
+    simulation.world.mains_back(&UpsName::from(ups));
+}
+
 fn told(simulation: &Simulation) -> String {
     simulation.story.lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn off(simulation: &Simulation) -> BTreeSet<&str> {
     simulation.world.hosts.iter().filter(|(_, host)| !host.is_on).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Nodes on which k3s runs.
+fn at_work(simulation: &Simulation) -> BTreeSet<&str> {
+    let runs = simulation.world.hosts.iter().filter(|(_, host)| host.is_on && host.unit == UnitState::Running);
+    runs.map(|(name, _)| name.as_str()).collect()
 }
 
 /// Plays on, every tick checked.
@@ -82,10 +97,34 @@ fn a_node_that_needs_both_feeds_is_at_risk_with_the_first() {
 }
 
 #[test]
-fn by_default_one_ups_takes_the_whole_cluster_down() {
+fn by_default_one_ups_takes_the_whole_cluster_down_and_only_what_it_feeds_goes_off() {
     let mut simulation = running(&text([LEFT, LEFT, LEFT, LEFT, RIGHT], "[left]", ""));
     cut(&mut simulation, "right");
-    assert!(play(&mut simulation, 20 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+    assert!(play(&mut simulation, 20 * MINUTE, |it| at_work(it).is_empty()), "{}", told(&simulation));
+    play(&mut simulation, TO_THE_LAST, |_| false);
+    assert_eq!(
+        off(&simulation),
+        BTreeSet::from(["worker-2"]),
+        "who merely goes along stays on:\n{}",
+        told(&simulation)
+    );
+    assert!(simulation.world.own_is_on, "its own UPS holds:\n{}", told(&simulation));
+    assert_eq!(simulation.last.as_ref().unwrap().effective.state(), ClusterState::Poweroff);
+    mains_back(&mut simulation, "right");
+    let is_whole = |it: &Simulation| at_work(it).len() == 5 && it.is_converged();
+    assert!(play(&mut simulation, 60 * MINUTE, is_whole), "{}", told(&simulation));
+}
+
+#[test]
+fn who_merely_goes_along_is_powered_off_where_it_can_be_woken() {
+    let can_be_woken = "feeds: [left], wake: {method: command, command: [/usr/local/bin/plug]}";
+    let mut simulation = running(&text([LEFT, LEFT, LEFT, can_be_woken, RIGHT], "[left]", ""));
+    cut(&mut simulation, "right");
+    let gone = BTreeSet::from(["worker-1", "worker-2"]);
+    assert!(play(&mut simulation, 20 * MINUTE, |it| off(it) == gone), "{}", told(&simulation));
+    assert!(play(&mut simulation, 5 * MINUTE, |it| at_work(it).is_empty()), "{}", told(&simulation));
+    play(&mut simulation, 20 * MINUTE, |_| false);
+    assert_eq!(off(&simulation), gone, "{}", told(&simulation));
 }
 
 #[test]
@@ -110,8 +149,7 @@ fn only_the_affected_nodes_go_dark_and_come_back() {
         "but nothing is started on battery:\n{}",
         told(&simulation)
     );
-    simulation.world.pace.recharge = 10 * MINUTE;
-    simulation.world.mains_back(&UpsName::from("right"));
+    mains_back(&mut simulation, "right");
     let is_whole = |it: &Simulation| off(it).is_empty() && it.is_converged() && it.desk.declared.overrides.is_empty();
     assert!(play(&mut simulation, 60 * MINUTE, is_whole), "{}", told(&simulation));
     assert!(simulation.world.objects.values().all(|object| !object.is_cordoned), "{}", told(&simulation));
@@ -121,7 +159,11 @@ fn only_the_affected_nodes_go_dark_and_come_back() {
 fn without_quorum_for_the_rest_the_whole_cluster_goes() {
     let mut simulation = running(&text([LEFT, RIGHT, RIGHT, LEFT, LEFT], "[left]", AFFECTED));
     cut(&mut simulation, "right");
-    assert!(play(&mut simulation, 20 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+    assert!(play(&mut simulation, 20 * MINUTE, |it| at_work(it).is_empty()), "{}", told(&simulation));
+    play(&mut simulation, TO_THE_LAST, |_| false);
+    let ended = BTreeSet::from(["cp-2", "cp-3"]);
+    assert_eq!(off(&simulation), ended, "the others stay on, with k3s stopped:\n{}", told(&simulation));
+    assert!(simulation.world.own_is_on && at_work(&simulation).is_empty(), "{}", told(&simulation));
 }
 
 #[test]
@@ -139,11 +181,9 @@ fn the_second_ups_widens_what_the_first_began() {
     cut(&mut simulation, "right");
     assert!(play(&mut simulation, 20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
     cut(&mut simulation, "left");
-    assert!(
-        play(&mut simulation, 20 * MINUTE, |it| it.world.is_dark() && !it.world.own_is_on),
-        "{}",
-        told(&simulation)
-    );
+    assert!(play(&mut simulation, 20 * MINUTE, |it| it.world.is_dark()), "{}", told(&simulation));
+    assert!(play(&mut simulation, TO_THE_LAST, |it| !it.world.own_is_on), "{}", told(&simulation));
+    assert!(!simulation.world.own_was_cut(), "{}", told(&simulation));
 }
 
 #[test]

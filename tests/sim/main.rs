@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so best by ending there")]
 
+mod battery;
 mod feeds;
 mod guards;
 mod rehearsal;
@@ -13,3 +14,4 @@ mod scenarios;
 mod seeds;
 mod simulation;
 mod waking;
+mod world;

@@ -1,4 +1,4 @@
-//! Many outages of one cluster: whether it is dark in time, and who was not.
+//! Many outages of one cluster: whether it is dark in time and runs again, and who was not or does not.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use hecate::history::{History, Run, RunResult, RunStep};
 use hecate::model::{ClusterState, Path, RunId};
 use hecate::plan::step::Outcome;
 use hecate::simulate::blueprint;
-use hecate::simulate::rehearsal::{Ending, Rehearsal, Report};
+use hecate::simulate::rehearsal::{AgainEnding, Ending, Question, Rehearsal, Report};
 use jiff::Timestamp;
 
 fn minutes(count: u64) -> Duration {
@@ -95,7 +95,68 @@ fn what_past_runs_took_is_what_is_played() {
     let (quick, slow) = (rehearse(&quick, minutes(20), 40), rehearse(&slow, minutes(20), 40));
     assert_eq!((quick.learned.runs, quick.learned.steps), (4, 40));
     let after = |report: &Report| report.dark_after_trigger.unwrap();
-    assert!(after(&slow).p5 > after(&quick).p95, "{:?} and {:?}", after(&slow), after(&quick));
+    // How long a host goes on writing is drawn as well, so each is compared with its like.
+    let (slower, quicker) = (after(&slow), after(&quick));
+    let is_later = slower.p5 > quicker.p5 && slower.p50 > quicker.p50 && slower.p95 > quicker.p95;
+    assert!(is_later, "{slower:?} and {quicker:?}");
     assert!(slow.battery_left.unwrap().p50 < quick.battery_left.unwrap().p50);
     assert_eq!(slow.slowest[0].step, "host-off");
+}
+
+/// The same cluster, with more in its configuration; `UPS_MORE` stands in the entry of its UPS.
+fn rehearse_as(ups: &str, more: &str, runtime: Duration, outages: u64) -> Report {
+    let text = blueprint::text(3, 2).replace("@localhost}", &format!("@localhost{ups}}}")) + more;
+    let config = Config::parse(&text).unwrap().config;
+    Rehearsal::new(&config, &History::default(), runtime).rehearse(0, outages)
+}
+
+const CUT: &str = ", username: hecate, password_file: /etc/hecate/nut, cut_load: {delay_seconds: 180}";
+
+#[test]
+fn hosts_behind_an_output_that_never_ended_need_a_hand_and_that_is_told() {
+    let report = rehearse(&History::default(), minutes(30), 60);
+    assert_eq!((report.had_to_run, report.running_share), (60, Some(1.0)));
+    assert!(report.by_hand > 0, "mains return early in some, and nothing wakes anybody");
+    let why = report.by_hand_why.unwrap();
+    assert!(why.contains("off, and nothing could switch"), "{why}");
+    let by_itself: Vec<_> = report.played.iter().filter(|one| one.again.ending == AgainEnding::ByItself).collect();
+    assert!(by_itself.len() > 20, "who lost its power boots with the mains");
+    assert!(by_itself.iter().all(|one| one.again.running_after.is_some()));
+}
+
+#[test]
+fn a_ups_that_cuts_its_load_spares_the_hand() {
+    let (without, with) = (rehearse_as("", "", minutes(30), 60), rehearse_as(CUT, "", minutes(30), 60));
+    assert!(with.is_good(), "{:#?}", with.failures);
+    assert!(with.by_hand < without.by_hand, "{} and {}", with.by_hand, without.by_hand);
+}
+
+#[test]
+fn a_cluster_that_stays_dark_fails_the_second_question_alone() {
+    let more = "coordination: {role: peer, peer_hosts: [titan-db]}\n";
+    let report = rehearse_as(CUT, more, minutes(20), 6);
+    assert_eq!((report.running_again, report.running_share), (0, Some(0.0)));
+    assert!(report.share.is_none_or(|share| share == 1.0), "it is dark in time all the same");
+    let failure = report.failures.first().unwrap();
+    assert_eq!((failure.question, failure.why.contains("is a peer")), (Question::RunningAgain, true), "{failure:?}");
+    assert!(!report.is_good());
+}
+
+#[test]
+fn a_battery_below_gate_or_trigger_is_told_whatever_comes_of_it() {
+    let demands = |runtime| -> Vec<String> {
+        let report = rehearse(&History::default(), runtime, 1);
+        report.shortfalls.iter().map(|one| format!("{:?}", one.demand)).collect()
+    };
+    assert_eq!(demands(minutes(20)), [""; 0]);
+    assert_eq!(demands(minutes(14)), ["Gate"]);
+    assert_eq!(demands(minutes(3)), ["Trigger", "Gate"]);
+}
+
+#[test]
+fn some_batteries_give_less_than_their_ups_promises_and_the_cluster_is_dark_in_time_all_the_same() {
+    let report = rehearse(&History::default(), minutes(20), 60);
+    assert!(report.is_good(), "{:#?}", report.failures);
+    let weakest = report.played.iter().map(|one| one.battery).min().unwrap();
+    assert!(weakest < minutes(10), "one of them has aged: {weakest:?}");
 }

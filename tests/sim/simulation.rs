@@ -12,12 +12,14 @@ use hecate::plan::step::Step;
 use hecate::simulate::Simulation;
 use hecate::simulate::blueprint;
 use hecate::simulate::checks::{Watch, check};
-use hecate::simulate::outage::{Outage, power_cut};
+use hecate::simulate::outage::{Outage, cluster, power_cut};
 use hecate::simulate::story::StoryKind;
 use hecate::simulate::world::World;
 use hecate::snapshot::UnitState;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// The hecate host stays on for as long as its battery feeds it alone.
+const TO_THE_LAST: Duration = Duration::from_secs(2 * 3600);
 
 fn start_of_time() -> jiff::Timestamp {
     "2026-11-22T02:00:00Z".parse().expect("a timestamp")
@@ -78,6 +80,18 @@ fn mains_back(simulation: &mut Simulation) {
     names.iter().for_each(|name| simulation.world.mains_back(name));
 }
 
+/// Batteries that are full again soon, as their UPSes' configuration says.
+fn recharge_quickly(simulation: &mut Simulation) {
+    simulation.world.pace.recharge = 10 * MINUTE;
+    simulation.config.upses.values_mut().for_each(|ups| ups.recharge = 10 * MINUTE);
+}
+
+/// Everything runs as it is to run, whatever a pass calls converged.
+fn runs(simulation: &Simulation) -> bool {
+    let serves = |host: &hecate::simulate::world::Host| host.is_on && host.unit == UnitState::Running;
+    simulation.world.own_is_on && simulation.is_converged() && simulation.world.hosts.values().all(serves)
+}
+
 fn count(simulation: &Simulation, text: &str) -> usize {
     simulation.story.lines.iter().filter(|line| line.kind == StoryKind::Start && line.text.starts_with(text)).count()
 }
@@ -104,7 +118,7 @@ fn node(name: &str) -> NodeName {
 #[test]
 fn an_outage_ends_dark_in_time_and_running_again_without_a_hand() {
     for ups_path in [UpsPath::Emergency, UpsPath::Auto] {
-        let mut config = blueprint::config(3, 2).expect("the blueprint is a cluster");
+        let mut config = cluster().expect("the built-in cluster is one");
         config.shutdown.ups_path = ups_path;
         let report = power_cut(&config, &Outage::default(), start_of_time());
         assert_eq!(report.findings, vec![], "{ups_path:?}");
@@ -113,11 +127,18 @@ fn an_outage_ends_dark_in_time_and_running_again_without_a_hand() {
     }
 }
 
+/// Nothing goes on while mains stand: a tick may then be longer than an answer of a UPS counts.
+#[test]
+fn mains_stand_in_a_play_whose_answers_grow_old_soon() {
+    let mut config = cluster().expect("the built-in cluster is one");
+    (config.ups_policy.max_age, config.ups_policy.lost_on_battery) = (Duration::from_secs(5), Duration::from_secs(10));
+    let report = power_cut(&config, &Outage::default(), start_of_time());
+    assert!(report.running_after.is_some(), "{:?}", report.in_the_way);
+}
+
 #[test]
 fn the_same_input_gives_the_same_story() {
-    let play = || {
-        power_cut(&blueprint::config(3, 2).expect("the blueprint is a cluster"), &Outage::default(), start_of_time())
-    };
+    let play = || power_cut(&cluster().expect("the built-in cluster is one"), &Outage::default(), start_of_time());
     assert_eq!(play(), play());
 }
 
@@ -356,7 +377,7 @@ fn killing_hecate_at_any_tick_of_an_outage_changes_nothing_that_matters() {
         assert!(count(&simulation, "save etcd snapshot") <= 2);
         let snapshots: usize = simulation.world.etcd_snapshots.values().map(std::collections::BTreeSet::len).sum();
         assert_eq!(snapshots, 1, "killed {tick} s after the trigger:\n{}", told(&simulation));
-        simulation.world.pace.recharge = 10 * MINUTE;
+        recharge_quickly(&mut simulation);
         mains_back(&mut simulation);
         let is_up = simulation.run_until(Duration::from_secs(6 * 3600), |it| {
             it.world.own_is_on && it.is_converged() && it.world.has_quorum()
@@ -425,23 +446,33 @@ fn a_snapshot_that_is_seen_before_its_command_ends_is_let_come_to_its_end() {
 }
 
 #[test]
-fn what_never_reached_the_disk_is_not_needed_after_a_kill() {
-    for tick in (0..60).step_by(4) {
+fn what_the_disk_did_not_take_is_kept_over_a_kill_and_not_needed_after_a_boot() {
+    let ticks = (0..60).step_by(4);
+    for (is_boot, tick) in [false, true].into_iter().flat_map(|is_boot| ticks.clone().map(move |tick| (is_boot, tick)))
+    {
         let mut simulation = converged(|_| {});
         simulation.disk_works = false;
         cut_mains(&mut simulation);
         assert!(simulation.run_until(20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
         simulation.run_until(Duration::from_secs(tick), |it| !it.world.own_is_on);
-        if simulation.world.own_is_on {
-            simulation.restart_hecate();
-            assert!(simulation.desk.declared.overrides.is_empty(), "a full disk keeps no override");
-            assert!(simulation.desk.ledger.powered_off.is_empty(), "nor a ledger");
+        let before = simulation.desk.clone();
+        simulation.world.own_boot += u32::from(is_boot);
+        simulation.restart_hecate();
+        let desk = &simulation.desk;
+        if is_boot {
+            assert!(desk.declared.overrides.is_empty(), "neither a full disk nor memory keeps an override over a boot");
+            assert!(desk.ledger.powered_off.is_empty(), "nor a ledger");
+        } else {
+            assert_eq!(desk.declared.overrides, before.declared.overrides, "low.json keeps what the disk refused");
+            assert_eq!(desk.ledger, before.ledger);
         }
+        let why = if is_boot { "booted" } else { "killed" };
         while simulation.world.own_is_on {
             simulation.tick();
-            assert_eq!(check(&simulation), vec![], "killed {tick} s after the trigger:\n{}", told(&simulation));
+            assert_eq!(check(&simulation), vec![], "{why} {tick} s after the trigger:\n{}", told(&simulation));
         }
-        assert!(simulation.world.is_dark(), "killed {tick} s after the trigger:\n{}", told(&simulation));
+        assert!(simulation.world.is_dark(), "{why} {tick} s after the trigger:\n{}", told(&simulation));
+        assert!(!simulation.world.own_was_cut(), "{why} {tick} s after the trigger:\n{}", told(&simulation));
     }
 }
 
@@ -486,10 +517,10 @@ fn a_plan_says_first_what_it_waits_for() {
 fn a_run_that_powers_this_host_off_is_recorded_once() {
     let mut simulation = converged(|_| {});
     cut_mains(&mut simulation);
-    assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
-    simulation.world.pace.recharge = 10 * MINUTE;
+    assert!(simulation.run_until(TO_THE_LAST, |it| !it.world.own_is_on), "{}", told(&simulation));
+    recharge_quickly(&mut simulation);
     mains_back(&mut simulation);
-    assert!(simulation.run_until(60 * MINUTE, |it| it.world.own_is_on && it.is_converged()));
+    assert!(simulation.run_until(60 * MINUTE, runs));
     let descents = simulation.desk.history.runs().iter().filter(|run| run.state == ClusterState::Poweroff);
     let results: Vec<_> = descents.map(|run| (run.result, run.from_running)).collect();
     assert_eq!(results, vec![(RunResult::Converged, true)]);
@@ -529,7 +560,8 @@ fn a_host_that_answers_nonsense_is_not_taken_for_off() {
     let mut simulation = converged(|_| {});
     wish(&mut simulation, ClusterState::Poweroff);
     assert!(simulation.run_until(10 * MINUTE, |it| count(it, "power off worker-1") == 1), "{}", told(&simulation));
-    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").is_confused = true;
+    let host = simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there");
+    (host.is_confused, host.hangs) = (true, true);
     simulation.run_until(20 * MINUTE, |it| !it.world.own_is_on);
     assert!(simulation.world.own_is_on, "it waits for worker-1:\n{}", told(&simulation));
 }
@@ -744,6 +776,8 @@ fn marked_but_never_told(simulation: &mut Simulation) -> NodeName {
         boot_id: None,
         path: Path::Emergency,
         run: Some(RunId::new("earlier")),
+        accepted: false,
+        is_blind: false,
         woken: None,
         by_override: true,
     };
@@ -811,14 +845,14 @@ fn a_ups_is_not_ignored_by_a_clock_that_begins_anew() {
 fn learned(host_stop: Duration) -> (u64, String) {
     let mut simulation = converged(|config| config.shutdown.budget_floor = Duration::from_secs(10));
     simulation.world.pace.host_stop = host_stop;
-    simulation.world.pace.recharge = 10 * MINUTE;
+    recharge_quickly(&mut simulation);
     for outage in 0..3 {
         let budget = &simulation.last.as_ref().expect("a pass was made").status.budget;
         assert_eq!((budget.emergency.as_secs(), budget.emergency_samples), (360, 0), "configured, outage {outage}");
         cut_mains(&mut simulation);
-        assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+        assert!(simulation.run_until(TO_THE_LAST, |it| !it.world.own_is_on), "{}", told(&simulation));
         mains_back(&mut simulation);
-        assert!(simulation.run_until(60 * MINUTE, |it| it.world.own_is_on && it.is_converged()));
+        assert!(simulation.run_until(60 * MINUTE, runs));
     }
     let budget = &simulation.last.as_ref().expect("a pass was made").status.budget;
     assert_eq!(budget.emergency_samples, 3);
@@ -830,7 +864,8 @@ fn learned(host_stop: Duration) -> (u64, String) {
 fn what_past_shutdowns_took_is_what_the_next_one_needs() {
     let (quick, _) = learned(Duration::from_secs(5));
     let (slow, slowest) = learned(Duration::from_secs(45));
-    assert!(quick < 120, "{quick}");
-    assert!(slow > quick + 60, "two waves of hosts, 40 s slower each: {slow} and {quick}");
+    // 60 s for this host, and once the time in which a host that is silent may still write: in that the last wave ends.
+    assert!((260..300).contains(&quick), "{quick}");
+    assert!(slow > quick + 35, "the first wave of hosts is 40 s slower: {slow} and {quick}");
     assert_eq!(slowest, "host-off");
 }

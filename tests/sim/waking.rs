@@ -15,6 +15,8 @@ use hecate::simulate::world::{Pace, World};
 use hecate::snapshot::UnitState;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// The hecate host stays on for as long as its battery feeds it alone.
+const TO_THE_LAST: Duration = Duration::from_secs(2 * 3600);
 
 fn node(name: &str) -> NodeName {
     NodeName::from(name)
@@ -22,6 +24,11 @@ fn node(name: &str) -> NodeName {
 
 fn pyrphoros() -> UpsName {
     UpsName::from(blueprint::UPS)
+}
+
+/// A battery that hecate did not see at the end of an outage counts as empty, and is full again after this time.
+fn with_quick_recharge(config: &mut Config) {
+    config.upses.values_mut().for_each(|ups| ups.recharge = 30 * MINUTE);
 }
 
 /// Every node can be woken.
@@ -47,6 +54,7 @@ fn with_cut(config: &mut Config) {
 /// A converged cluster of three servers and two workers.
 fn converged(change: impl FnOnce(&mut Config)) -> Simulation {
     let mut config = blueprint::config(3, 2).expect("the blueprint is a cluster");
+    with_quick_recharge(&mut config);
     change(&mut config);
     let world = World::running(&config, 20 * MINUTE, 4);
     let start = "2026-11-22T02:00:00Z".parse().expect("a timestamp");
@@ -198,11 +206,11 @@ fn hosts_that_boot_later_than_this_one_are_waited_for_in_a_second_outage() {
     let slow = Pace { host_boot: 2 * MINUTE, ..simulation.world.pace };
     simulation.world.hosts.values_mut().for_each(|host| host.pace = Some(slow));
     cut_mains(&mut simulation);
-    plays(&mut simulation, 30 * MINUTE, |it| !it.world.own_is_on);
+    plays(&mut simulation, TO_THE_LAST, |it| !it.world.own_is_on);
     simulation.world.mains_back(&pyrphoros());
     plays(&mut simulation, 2 * MINUTE, |it| it.world.own_is_on);
     cut_mains(&mut simulation);
-    plays(&mut simulation, 10 * MINUTE, |it| !it.world.own_is_on);
+    plays(&mut simulation, TO_THE_LAST, |it| !it.world.own_is_on);
     assert!(simulation.world.is_dark(), "{}", told(&simulation));
     simulation.world.advance(3 * MINUTE);
     assert!(simulation.world.is_dark(), "nobody boots behind its back:\n{}", told(&simulation));
@@ -300,6 +308,18 @@ fn waking_that_never_works_says_what_to_look_at_and_blocks_as_any_absent_host() 
 }
 
 #[test]
+fn a_host_that_waits_for_stable_mains_loses_none_of_the_time_in_which_it_is_woken() {
+    let mut simulation = dark_with_mains(|config| {
+        with_wake(config);
+        config.startup.mains_stable = 40 * MINUTE;
+    });
+    fill_batteries(&mut simulation);
+    simulation.world.hosts.get_mut(&node("worker-1")).expect("it is there").deaf_to = Some(5);
+    plays(&mut simulation, 90 * MINUTE, is_running);
+    assert!(count(&simulation, "wake worker-1") >= 6, "{}", told(&simulation));
+}
+
+#[test]
 fn status_names_who_is_past_the_commit_point_and_who_was_up() {
     let mut simulation = dark_with_mains(with_wake);
     simulation.run_until(2 * MINUTE, |_| false);
@@ -319,7 +339,7 @@ fn the_end_of_a_descent_cuts_the_load_once_and_this_host_is_off_before() {
             config.shutdown.ups_path = ups_path;
         });
         cut_mains(&mut simulation);
-        plays(&mut simulation, 30 * MINUTE, |it| !it.world.own_is_on);
+        plays(&mut simulation, TO_THE_LAST, |it| !it.world.own_is_on);
         assert!(simulation.world.is_dark());
         assert_eq!(times_cut(&simulation), 1, "{}", told(&simulation));
         // Mains come back before the battery is empty: only the cut makes the hosts see it.
@@ -335,7 +355,7 @@ fn the_end_of_a_descent_cuts_the_load_once_and_this_host_is_off_before() {
 fn mains_back_right_after_the_cut_was_told_do_not_keep_this_host_up() {
     let mut simulation = converged(with_cut);
     cut_mains(&mut simulation);
-    plays(&mut simulation, 30 * MINUTE, |it| times_cut(it) == 1);
+    plays(&mut simulation, TO_THE_LAST, |it| times_cut(it) == 1);
     mains_back_too_early(&mut simulation);
     fill_batteries(&mut simulation);
     plays(&mut simulation, 60 * MINUTE, is_running);
@@ -413,7 +433,7 @@ fn a_full_disk_costs_the_cut_and_never_the_power_off() {
     let mut simulation = converged(with_cut);
     simulation.disk_works = false;
     cut_mains(&mut simulation);
-    assert!(simulation.run_until(30 * MINUTE, |it| !it.world.own_is_on), "{}", told(&simulation));
+    assert!(simulation.run_until(TO_THE_LAST, |it| !it.world.own_is_on), "{}", told(&simulation));
     assert_eq!(times_cut(&simulation), 0, "{}", told(&simulation));
     assert!(simulation.world.upses[&pyrphoros()].holds > 0.0);
 }
@@ -423,12 +443,12 @@ fn a_restart_at_any_moment_of_a_cut_changes_nothing_that_a_host_would_feel() {
     for after in (0..8).chain([15, 25]) {
         let mut simulation = converged(with_cut);
         cut_mains(&mut simulation);
-        plays(&mut simulation, 30 * MINUTE, |it| !it.desk.ledger.load_cuts.is_empty());
+        plays(&mut simulation, TO_THE_LAST, |it| !it.desk.ledger.load_cuts.is_empty());
         for _ in 0..after {
             simulation.tick();
         }
         simulation.restart_hecate();
-        plays(&mut simulation, 30 * MINUTE, |it| !it.world.own_is_on);
+        plays(&mut simulation, TO_THE_LAST, |it| !it.world.own_is_on);
         assert!(times_cut(&simulation) >= 1, "killed {after} s after the mark:\n{}", told(&simulation));
         mains_back_too_early(&mut simulation);
         fill_batteries(&mut simulation);

@@ -1,4 +1,4 @@
-//! `hecate simulate --outages N`: would the cluster be dark in time?
+//! `hecate simulate --outages N`: would the cluster be dark in time, and would it run again?
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use super::{MINUTES_MAX, cores, inventory, svg};
 use crate::cli::exit::{CONVERGED, PLAYED_BADLY, UNEXPECTED, USAGE};
 use crate::cli::{Context, Format, Stop};
 use crate::config::Config;
+use crate::foresee::text::wrapped;
 use crate::history::History;
-use crate::simulate::rehearsal::{Quantiles, Rehearsal, Report};
+use crate::simulate::rehearsal::{Quantiles, Question, Rehearsal, Report};
 use crate::status::diff::spoken;
 use crate::status::render::{Palette, Tone};
 use crate::status::table::{Cell, draw};
@@ -22,6 +23,8 @@ use crate::store::{HistoryFile, publish};
 const OUTAGES_MAX: u64 = 1_000_000;
 /// What is assumed of batteries nobody says anything of.
 const RUNTIME_MINUTES: u64 = 20;
+/// Columns for a sentence beside its label.
+const PROSE_WIDTH: usize = 50;
 /// So many failures are told one by one; `-o json` has them all.
 const FAILURES_MAX: usize = 10;
 
@@ -29,7 +32,7 @@ const FAILURES_MAX: usize = 10;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rehearsal")]
 pub(super) struct RehearsalArgs {
-    /// Play so many outages of the cluster, each with other batteries, pods, paces and mishaps
+    /// Play so many outages of the cluster, each with other batteries, pods, paces and mishaps, and a day after each
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=OUTAGES_MAX))]
     pub(super) outages: Option<u64>,
     /// What full batteries give with everything running; each outage draws 80 to 110 % of it [default: 20]
@@ -58,8 +61,8 @@ pub(super) fn run(args: RehearsalArgs, seed: Option<u64>, output: Format, contex
     let subject = Subject::of(&config, args.runtime_minutes.is_some(), context);
     let palette = context.output.palette();
     context.output.value(output, &report, || {
-        let drawn = Histogram::of(&report).filter(|_| count > 1);
-        let drawn = drawn.map(|it| it.text(context.output.look())).unwrap_or_default();
+        let drawn = [Histogram::dark(&report), Histogram::again(&report)].into_iter().flatten();
+        let drawn: String = drawn.filter(|_| count > 1).map(|it| it.text(context.output.look())).collect();
         format!("{timeline}{}{drawn}{}", text(&report, &subject, palette), failures(&report, &subject, palette))
     })?;
     if let Some(chart) = chart {
@@ -172,8 +175,9 @@ pub(super) fn distributions(report: &Report) -> Vec<(&'static str, Quantiles)> {
     let all = [
         ("battery when mains were lost", report.battery),
         ("dark after the loss of mains", report.dark_after),
-        ("dark after the trigger", report.dark_after_trigger),
-        ("battery left when dark", report.battery_left),
+        ("nodes dark after the trigger", report.dark_after_trigger),
+        ("battery left, nodes dark", report.battery_left),
+        ("running after mains are back", report.running_after),
     ];
     all.into_iter().filter_map(|(name, quantiles)| Some((name, quantiles?))).collect()
 }
@@ -186,20 +190,58 @@ pub(super) fn learned(report: &Report) -> String {
     }
 }
 
+fn row(name: &str, value: &str) -> String {
+    format!("{name:<30}{value}\n")
+}
+
+/// A row whose sentence goes on below.
+fn prose(name: &str, value: &str) -> String {
+    let lines = wrapped(value, PROSE_WIDTH).into_iter().enumerate();
+    lines.map(|(number, line)| row(if number == 0 { name } else { "" }, &line)).collect()
+}
+
+/// `99 of 100, 99.0 %`: one of the two answers.
+fn answer(yes: usize, asked: usize, share: Option<f64>, palette: Palette) -> String {
+    let (tone, share) = match share {
+        Some(share) if yes == asked => (Tone::Good, percent(share)),
+        Some(share) => (Tone::Bad, percent(share)),
+        None => (Tone::Plain, "none had to".to_owned()),
+    };
+    format!("{yes} of {asked}, {}", palette.paint(tone, &share))
+}
+
+/// Whether it runs again, what that takes, and what the batteries are too small for.
+fn again(report: &Report, palette: Palette) -> String {
+    let mut text =
+        row("running again", &answer(report.running_again, report.had_to_run, report.running_share, palette));
+    if report.by_hand > 0 {
+        let why = report.by_hand_why.as_deref().unwrap_or_default();
+        text += &prose("  by somebody's hand", &format!("{}, such as: {why}", report.by_hand));
+        text += &prose(
+            "  what to do",
+            "`wake` of nodes and `cut_load` of their UPSes spare most of that; `hecate check` shows who needs them",
+        );
+    }
+    if report.unprotected > 0 {
+        text += &row("  unprotected", &format!("{}, started below the recharge gate", report.unprotected));
+    }
+    for short in &report.shortfalls {
+        text += &prose("battery too small", &short.said);
+        text += &prose("  so", &short.means);
+        text += &prose("  what to do", &short.hint);
+    }
+    text
+}
+
 fn text(report: &Report, subject: &Subject, palette: Palette) -> String {
-    let row = |name: &str, value: String| format!("{name:<30}{value}\n");
+    let row = |name: &str, value: String| row(name, &value);
     let assumed = if subject.is_runtime_given { "" } else { ", assumed: say --runtime-minutes" };
     let mut text = row("cluster", subject.cluster.clone());
     text += &row("full batteries", format!("{} with everything running{assumed}", spoken(report.runtime)));
     text += &row("pace of steps", learned(report));
     text += &row("outages", format!("{}, {} over before all was dark", report.outages, report.ended_early));
-    let (tone, share) = match report.share {
-        Some(share) if report.is_good() => (Tone::Good, percent(share)),
-        Some(share) => (Tone::Bad, percent(share)),
-        None => (Tone::Plain, "none had to be".to_owned()),
-    };
-    let share = palette.paint(tone, &share);
-    text += &row("dark in time", format!("{} of {}, {share}", report.dark_in_time, report.had_to_be_dark));
+    text += &row("dark in time", answer(report.dark_in_time, report.had_to_be_dark, report.share, palette));
+    text += &again(report, palette);
     text.push('\n');
     let name = |name: &str| format!("{name:<28}");
     let cells = |(label, all): (&str, Quantiles)| {
@@ -220,7 +262,11 @@ fn failures(report: &Report, subject: &Subject, palette: Palette) -> String {
     let Some(first) = report.failures.first() else { return String::new() };
     let mut text = format!("\n{}\n", palette.paint(Tone::Bad, "went wrong"));
     for failure in report.failures.iter().take(FAILURES_MAX) {
-        text += &format!("  seed {} after {}: {}\n", failure.seed, spoken(failure.after), failure.why);
+        let what = match failure.question {
+            Question::DarkInTime => format!("after {}", spoken(failure.after)),
+            Question::RunningAgain => "does not run again".to_owned(),
+        };
+        text += &format!("  seed {} {what}: {}\n", failure.seed, failure.why);
     }
     let more = report.failures.len().saturating_sub(FAILURES_MAX);
     if more > 0 {

@@ -1,17 +1,19 @@
-//! The chart as a file: one SVG that needs nothing beside it, and a page around it.
+//! The charts as a file: one SVG that needs nothing beside it, and a page around it.
 //!
 //! Readable in light and dark, and without colours: what went wrong is hatched, the battery is dashed.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::chart::{Column, Histogram, clock};
+use super::chart::{About, Column, Histogram};
 use super::rehearsal::{distributions, learned, percent};
 use crate::simulate::rehearsal::{Quantiles, Report};
 use crate::status::diff::spoken;
 
 /// The whole picture.
-const SIZE: (f64, f64) = (880.0, 440.0);
+const SIZE: (f64, f64) = (880.0, 820.0);
+/// Where the second plot begins, below the first.
+const SECOND: f64 = 380.0;
 /// The plot in it: left, top, right, bottom.
 const PLOT: (f64, f64, f64, f64) = (72.0, 104.0, 856.0, 372.0);
 /// More labels on the axis of time run into each other.
@@ -52,20 +54,32 @@ pub(super) fn chart(report: &Report, cluster: &str) -> String {
         spoken(report.runtime),
     );
     svg += &text(24.0, 56.0, "faint", "start", &subtitle);
-    match Histogram::of(report) {
-        Some(histogram) => svg += &plot(&histogram),
-        None => svg += &text(width / 2.0, height / 2.0, "faint", "middle", "no outage lasted until all had to be dark"),
+    let charts = [
+        (Histogram::dark(report), "no outage lasted until all had to be dark"),
+        (Histogram::again(report), "no outage was played until all had to run again"),
+    ];
+    for (number, (histogram, nothing)) in charts.into_iter().enumerate() {
+        let drawn = match histogram {
+            Some(histogram) => plot(&histogram),
+            None => text(width / 2.0, f64::midpoint(PLOT.1, PLOT.3), "faint", "middle", nothing),
+        };
+        let _ = writeln!(svg, "<g transform=\"translate(0 {})\">\n{drawn}</g>", SECOND * number as f64);
     }
     svg + "</svg>\n"
 }
 
 fn verdict(report: &Report) -> String {
-    match report.share {
+    let dark = match report.share {
         Some(share) => {
             format!("Dark in time: {} of {}, {}", report.dark_in_time, report.had_to_be_dark, percent(share))
         }
         None => "Dark in time: none had to be".to_owned(),
-    }
+    };
+    let again = match report.running_share {
+        Some(share) => format!("Running again: {} of {}, {}", report.running_again, report.had_to_run, percent(share)),
+        None => "Running again: none had to".to_owned(),
+    };
+    format!("{dark}. {again}")
 }
 
 /// Where things are in the plot.
@@ -76,9 +90,13 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     fn x(&self, at: Duration) -> f64 {
-        let whole = self.histogram.width.as_secs_f64() * self.histogram.columns.len() as f64;
-        let part = (at.as_secs_f64() - self.histogram.from.as_secs_f64()) / whole;
-        PLOT.0 + part * (PLOT.2 - PLOT.0)
+        let columns = (at.as_secs_f64() - self.histogram.from.as_secs_f64()) / self.histogram.width.as_secs_f64();
+        self.at(columns)
+    }
+
+    /// So many columns from the left; those without a time stand right of the others.
+    fn at(&self, columns: f64) -> f64 {
+        PLOT.0 + columns / self.histogram.all().count().max(1) as f64 * (PLOT.2 - PLOT.0)
     }
 
     fn y(&self, count: u32) -> f64 {
@@ -95,25 +113,28 @@ fn plot(histogram: &Histogram) -> String {
         svg += &line("line", (PLOT.0, y), (PLOT.2, y));
         svg += &text(PLOT.0 - 8.0, y + 4.0, "faint", "end", &count.to_string());
     }
-    svg += &band(&frame, histogram.battery);
-    for (number, column) in histogram.columns.iter().enumerate() {
+    svg += &histogram.battery.map(|it| band(&frame, it)).unwrap_or_default();
+    for (number, column) in histogram.all().enumerate() {
         svg += &bars(&frame, number, *column);
     }
-    svg += &battery(&frame, histogram.battery);
+    svg += &histogram.battery.map(|it| battery(&frame, it)).unwrap_or_default();
     svg += &line("axis", (PLOT.0, PLOT.3), (PLOT.2, PLOT.3));
     let count = histogram.columns.len();
     let every = (count + 1).div_ceil(TIMES_MAX).max(1);
     // What came later is in the last column, so that the end of the axis is always named.
-    for number in (0..=count).rev().step_by(every) {
+    for number in (0..=count).rev().step_by(every).filter(|_| count > 0) {
         let at = histogram.begins(number);
         let x = frame.x(at);
         svg += &line("axis", (x, PLOT.3), (x, PLOT.3 + 5.0));
         let is_end = number == count;
-        let said = if is_end && histogram.has_later { "later".to_owned() } else { clock(at) };
+        let said = if is_end && histogram.has_later { "later".to_owned() } else { histogram.about.clock(at) };
         svg += &text(x, PLOT.3 + 20.0, "faint", "middle", &said);
     }
+    for (number, (label, _)) in histogram.beside.iter().enumerate() {
+        svg += &text(frame.at((count + number) as f64 + 0.5), PLOT.3 + 20.0, "faint", "middle", label);
+    }
     let middle = f64::midpoint(PLOT.0, PLOT.2);
-    svg += &text(middle, PLOT.3 + 46.0, "", "middle", "time from the loss of mains until all was dark (min:s)");
+    svg += &text(middle, PLOT.3 + 46.0, "", "middle", histogram.about.axis());
     let (x, y) = (22.0, f64::midpoint(PLOT.1, PLOT.3));
     let _ = writeln!(svg, "<text transform=\"translate({x} {y}) rotate(-90)\" text-anchor=\"middle\">outages</text>");
     svg
@@ -121,10 +142,9 @@ fn plot(histogram: &Histogram) -> String {
 
 /// One bar on the other: dark in time below.
 fn bars(frame: &Frame<'_>, number: usize, column: Column) -> String {
-    let (left, right) =
-        (frame.x(frame.histogram.begins(number)) + 1.0, frame.x(frame.histogram.begins(number + 1)) - 1.0);
+    let (left, right) = (frame.at(number as f64) + 1.0, frame.at((number + 1) as f64) - 1.0);
     let mut svg = String::new();
-    let parts = [("dark", 0, column.dark), ("bad", column.dark, column.bad)];
+    let parts = [("dark", 0, column.good), ("bad", column.good, column.bad)];
     for (class, from, count) in parts.into_iter().filter(|(_, _, count)| *count > 0) {
         let (bottom, top) = (frame.y(from), frame.y(from + count));
         let (width, height) = (right - left, (bottom - top).max(1.5));
@@ -148,7 +168,7 @@ fn band(frame: &Frame<'_>, battery: Quantiles) -> String {
 fn battery(frame: &Frame<'_>, battery: Quantiles) -> String {
     let x = frame.x(battery.p50);
     let (anchor, beside) = if x > PLOT.2 - 220.0 { ("end", -6.0) } else { ("start", 6.0) };
-    let said = format!("battery, median: {}", clock(battery.p50));
+    let said = format!("battery, median: {}", About::Dark.clock(battery.p50));
     let ends = ((x, PLOT.1 - 10.0), (x, PLOT.3));
     line("halo", ends.0, ends.1)
         + &line("battery", ends.0, ends.1)
@@ -156,13 +176,17 @@ fn battery(frame: &Frame<'_>, battery: Quantiles) -> String {
 }
 
 fn legend(histogram: &Histogram) -> String {
-    let has_bad = histogram.columns.iter().any(|it| it.bad > 0);
+    let has_bad = histogram.all().any(|it| it.bad > 0);
+    let (good, bad) = match histogram.about {
+        About::Dark => ("all dark in time", "not in time: when power was lost"),
+        About::Again => ("all runs again", "does not run a day later"),
+    };
     let mut svg = String::new();
     let mut x = 24.0;
     let entries = [
-        ("dark", "all dark in time", true),
-        ("bad", "not in time: when power was lost", has_bad),
-        ("band", "batteries at full load, p5 to p95", true),
+        ("dark", good, true),
+        ("bad", bad, has_bad),
+        ("band", "batteries at full load, p5 to p95", histogram.battery.is_some()),
     ];
     for (class, said, _) in entries.into_iter().filter(|(_, _, is_there)| *is_there) {
         let _ = writeln!(svg, "<rect class=\"{class}\" x=\"{x}\" y=\"67\" width=\"14\" height=\"11\"/>");
@@ -197,7 +221,7 @@ pub(super) fn page(report: &Report, cluster: &str, chart: &str) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{PAGE_STYLE}</style>\n\
-         </head>\n<body>\n<h1>Would it be dark in time?</h1>\n<p>{}. Pace of steps: {}.</p>\n{chart}",
+         </head>\n<body>\n<h1>Would it be dark in time, and run again?</h1>\n<p>{}. Pace of steps: {}.</p>\n{chart}",
         escaped(cluster),
         escaped(&learned(report)),
     );
@@ -205,6 +229,14 @@ pub(super) fn page(report: &Report, cluster: &str, chart: &str) -> String {
         .into_iter()
         .map(|(name, all)| vec![name.to_owned(), spoken(all.p5), spoken(all.p50), spoken(all.p95), spoken(all.max)]);
     page += &table(&["", "p5", "p50", "p95", "max"], rows);
+    for short in &report.shortfalls {
+        page += &format!(
+            "<p>The battery: {}. So {}. What to do: {}.</p>\n",
+            escaped(&short.said),
+            escaped(&short.means),
+            escaped(&short.hint)
+        );
+    }
     let rows = report.slowest.iter().map(|it| vec![it.step.clone(), it.target.clone(), spoken(it.time)]);
     page += "<h2>Slowest steps</h2>\n";
     page += &table(&["step", "target", "p95"], rows);

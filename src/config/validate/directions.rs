@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::super::forms::{Percent, Seconds};
 use super::super::mistake::{Findings, did_you_mean};
-use super::super::raw::{RawConfig, RawKillall, RawRole, RawShutdown, RawTimeSyncMode, RawUpsPath};
+use super::super::raw::{RawConfig, RawKillall, RawRechargeTimeout, RawRole, RawShutdown, RawTimeSyncMode, RawUpsPath};
 use super::super::read::Field;
-use super::super::{Shutdown, Startup, TimeSyncMode, UpsPath, defaults};
+use super::super::{RechargeTimeout, Shutdown, Startup, TimeSyncMode, UpsPath, defaults};
 use super::{above_zero, inventory, names, seconds, show, written};
 use crate::model::NodeName;
 
@@ -36,6 +36,15 @@ pub(super) fn startup(raw: &RawConfig, found: &mut Findings) -> Startup {
             .0,
         bring_up_time: seconds(&startup.bring_up_seconds, defaults::BRING_UP),
         recharge_max_wait: seconds(&startup.recharge_max_wait_seconds, defaults::RECHARGE_MAX_WAIT),
+        recharge_timeout: startup.recharge_timeout.value().map_or(defaults::RECHARGE_TIMEOUT, |what| match what {
+            RawRechargeTimeout::Start => RechargeTimeout::Start,
+            RawRechargeTimeout::Hold => RechargeTimeout::Hold,
+        }),
+        mains_stable: seconds(&startup.mains_stable_seconds, defaults::STARTUP_MAINS_STABLE),
+        wake_burst: match startup.wake_burst.or(defaults::WAKE_BURST) {
+            0 => None,
+            count => usize::try_from(count).ok(),
+        },
         api_wait: above_zero(&startup.api_wait_seconds, defaults::STARTUP_API_WAIT, found),
         node_wait: above_zero(&startup.node_wait_seconds, defaults::NODE_WAIT, found),
         uncordon_wait: seconds(&startup.uncordon_wait_seconds, defaults::UNCORDON_WAIT),
@@ -103,7 +112,8 @@ pub(super) fn shutdown(raw: &RawShutdown, found: &mut Findings) -> Shutdown {
             RawKillall::Auto => true,
             RawKillall::Never => false,
         }),
-        off_confirm: above_zero(&raw.off_confirm_seconds, defaults::OFF_CONFIRM, found),
+        off_confirm: off_confirm(raw, found),
+        off_tail: seconds(&raw.off_tail_seconds, defaults::OFF_TAIL),
         unreachable_limit: seconds(&raw.unreachable_limit_seconds, defaults::UNREACHABLE_LIMIT),
         api_wait: seconds(&raw.api_wait_seconds, defaults::SHUTDOWN_API_WAIT),
     };
@@ -114,6 +124,20 @@ pub(super) fn shutdown(raw: &RawShutdown, found: &mut Findings) -> Shutdown {
         found.mistake_with(at, problem, "the drain would end before a disruption budget's grace does");
     }
     shutdown
+}
+
+/// The time after which a silent host counts as off is never below the time for which it may still be writing.
+fn off_confirm(raw: &RawShutdown, found: &mut Findings) -> Duration {
+    let tail = seconds(&raw.off_tail_seconds, defaults::OFF_TAIL);
+    let field = &raw.off_confirm_seconds;
+    let confirm =
+        above_zero(field, if raw.off_tail_seconds.value().is_some() { tail } else { defaults::OFF_CONFIRM }, found);
+    if confirm < tail {
+        let problem = format!("{} is less than off_tail_seconds ({}), which counts", show(confirm), show(tail));
+        let hint = "lower off_tail_seconds only where the nodes' units and containers are known to stop sooner";
+        found.warning(written(field, &raw.off_tail_seconds), problem, hint);
+    }
+    confirm.max(tail)
 }
 
 /// The full budget, the emergency budget, and the floor under both.

@@ -10,9 +10,10 @@ use super::super::mistake::{At, Findings, did_you_mean};
 use super::super::raw::{RawConfig, RawCutCommand, RawCutLoad, RawNode, RawRole, RawUps, RawWake, RawWakeMethod};
 use super::super::read::Field;
 use super::super::tree::quoted;
-use super::super::{CutLoad, Node, OwnHost, Ssh, Ups, Wake, defaults};
+use super::super::{CutLoad, Node, OwnHost, Ssh, Ups, Wake, Witness, defaults};
 use super::{above_zero, names, within};
 use crate::model::{NodeName, Role, UpsName};
+use crate::snapshot::UpsWord;
 
 /// A key with a list of texts.
 type Texts = Field<Vec<Field<String>>>;
@@ -58,6 +59,16 @@ pub(super) fn read(raw: &RawConfig, found: &mut Findings) -> Inventory {
     feeds_of_all(raw, &inventory, found);
     cuts(raw, &inventory, found);
     inventory
+}
+
+/// The UPSes that feed nothing by name. A hecate host without a word of its feeds names none.
+pub(super) fn unnamed(raw: &RawConfig, inventory: &Inventory) -> BTreeSet<UpsName> {
+    let is_said = raw.own_host.feeds.value().is_some();
+    let names = |ups: &&UpsName| {
+        inventory.nodes.values().any(|node| node.feeds.contains(*ups))
+            || is_said && inventory.own_host.feeds.contains(*ups)
+    };
+    inventory.upses.keys().filter(|ups| !names(ups)).cloned().collect()
 }
 
 /// Whether hecate may command a node over SSH: it is listed, or nothing is.
@@ -235,7 +246,7 @@ fn upses(raw: &RawConfig, found: &mut Findings) -> BTreeMap<UpsName, Ups> {
     let mut targets: BTreeMap<(String, String, u16), String> = BTreeMap::new();
     for raw_ups in raw.upses.value().into_iter().flatten() {
         let name = checked(&raw_ups.name, names::label, "nameless", found);
-        let ups = ups(raw_ups, found);
+        let ups = ups(raw_ups, raw, found);
         if raw_ups.name.value().is_some()
             && let Some(first) = first_at.insert(name.clone(), &raw_ups.name.at)
         {
@@ -253,7 +264,7 @@ fn upses(raw: &RawConfig, found: &mut Findings) -> BTreeMap<UpsName, Ups> {
     upses
 }
 
-fn ups(raw: &RawUps, found: &mut Findings) -> Option<Ups> {
+fn ups(raw: &RawUps, config: &RawConfig, found: &mut Findings) -> Option<Ups> {
     let (username, password_file) = (raw.username.value(), raw.password_file.value());
     if username.is_some() != password_file.is_some() {
         let (at, other) =
@@ -268,12 +279,68 @@ fn ups(raw: &RawUps, found: &mut Findings) -> Option<Ups> {
             username: username.cloned(),
             password_file: password_file.cloned(),
             cut_load: raw.cut_load.value().and_then(|cut| cut_load(cut, raw, found)),
+            witness: witness(raw, config, found),
+            ignored_words: ignored_words(&raw.ignore_words, found),
+            recharge: recharge(&raw.recharge_hours, found),
         }),
         Err(wrong) => {
             found.add_mistake(&raw.target.at, wrong.problem, wrong.hint);
             None
         }
     }
+}
+
+/// Another UPS by its name here, or an address.
+fn witness(raw: &RawUps, config: &RawConfig, found: &mut Findings) -> Option<Witness> {
+    let text = raw.witness.value()?;
+    if ups_names(config).contains(text.as_str()) {
+        if raw.name.value() == Some(text) {
+            found.mistake_with(
+                &raw.witness.at,
+                "is this UPS itself",
+                "name another UPS, or something that no UPS feeds",
+            );
+        }
+        return Some(Witness::Ups(UpsName::new(text)));
+    }
+    match names::address(text, defaults::WITNESS_PORT) {
+        Ok((host, port)) => Some(Witness::Address { host, port }),
+        Err(wrong) => {
+            found.add_mistake(&raw.witness.at, wrong.problem, wrong.hint);
+            None
+        }
+    }
+}
+
+/// Words that only ever say something about the battery. OL, OB and FSD say where the power comes from.
+fn ignored_words(list: &Texts, found: &mut Findings) -> BTreeSet<UpsWord> {
+    let mut words = BTreeSet::new();
+    for field in list.value().into_iter().flatten() {
+        let Some(text) = field.value() else { continue };
+        let known = UpsWord::ALL.iter().find(|(_, spelling)| spelling.eq_ignore_ascii_case(text));
+        match known.map(|(word, _)| *word) {
+            Some(UpsWord::Ol | UpsWord::Ob | UpsWord::Fsd) => {
+                let hint = "take the whole UPS out of the policy instead: hecate ups ignore NAME --for DURATION";
+                found.mistake_with(&field.at, format!("{} cannot be ignored", quoted(text)), hint);
+            }
+            Some(word) => drop(words.insert(word)),
+            None => {
+                let hint = did_you_mean(text, UpsWord::ALL.iter().map(|(_, spelling)| *spelling));
+                found.add_mistake(&field.at, format!("unknown word {}", quoted(text)), hint);
+            }
+        }
+    }
+    words
+}
+
+/// Between half a minute, which UPSes with capacitors take (some of them hold a load for minutes), and four days.
+fn recharge(field: &Field<f64>, found: &mut Findings) -> std::time::Duration {
+    let hours = field.or(defaults::RECHARGE_HOURS);
+    if !(0.01..=96.0).contains(&hours) {
+        let hint = format!("the default is {}", defaults::RECHARGE_HOURS);
+        found.mistake_with(&field.at, format!("must be 0.01 to 96, found {hours}"), hint);
+    }
+    std::time::Duration::from_secs_f64((hours * 3600.0).clamp(0.0, 400_000.0))
 }
 
 fn cut_load(raw: &RawCutLoad, ups: &RawUps, found: &mut Findings) -> Option<CutLoad> {
@@ -324,6 +391,7 @@ fn own_host(raw: &RawConfig, nodes: &mut BTreeMap<NodeName, Node>, found: &mut F
     let mut feeds = feeds(&own.feeds, raw, found);
     let mut power_off = own.power_off.or(defaults::OWN_POWER_OFF);
     let mut supplies = None;
+    let is_said = own.feeds.value().is_some();
     let name = own.node.value();
     let entry = name.and_then(|name| raw_nodes(raw).iter().find(|node| node.name.value() == Some(name)));
     if let (Some(name), None) = (name, entry) {
@@ -342,11 +410,17 @@ fn own_host(raw: &RawConfig, nodes: &mut BTreeMap<NodeName, Node>, found: &mut F
             let problem = format!("contradicts {}, which is the same host", entry.power_off.at.path);
             found.mistake_with(&own.power_off.at, problem, "keep one of the two");
         }
+        if feeds.is_empty() && !is_said && entry.feeds.value().is_none() {
+            feeds = ups_names(raw).into_iter().map(UpsName::new).collect();
+        }
         node.feeds.clone_from(&feeds);
         node.power_off = power_off;
         if own.min_supplies.value().is_none() {
             supplies = Some(node.min_supplies.min(feeds.len().max(1)));
         }
+    }
+    if entry.is_none() && !is_said {
+        feeds = ups_names(raw).into_iter().map(UpsName::new).collect();
     }
     OwnHost {
         node: entry.and(name).map(NodeName::new),
@@ -414,9 +488,13 @@ fn feeds_of_all(raw: &RawConfig, inventory: &Inventory, found: &mut Findings) {
             found.warning(&node.feeds.at, "no UPS speaks for this node", "list the UPSes that feed it");
         }
     }
-    if inventory.own_host.feeds.is_empty() {
-        let hint = "list the UPSes that feed the host hecate runs on";
-        found.warning(&raw.own_host.feeds.at, "no UPS speaks for hecate's own host", hint);
+    let own = raw.own_host.node.value().map(NodeName::new);
+    let has_node_feeds = raw_nodes(raw)
+        .iter()
+        .any(|node| node.name.value().map(NodeName::new) == own && own.is_some() && node.feeds.value().is_some());
+    if raw.own_host.feeds.value().is_none() && !has_node_feeds {
+        let hint = "list the UPSes that feed the host hecate runs on; write [] where it has mains without a UPS";
+        found.warning(&raw.own_host.feeds.at, "is not said: every UPS counts as a feed of hecate's own host", hint);
     }
     for ups in raw.upses.value().into_iter().flatten() {
         let Some(name) = ups.name.value().map(UpsName::new) else { continue };

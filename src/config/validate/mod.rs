@@ -31,6 +31,7 @@ pub(super) fn config(raw: &RawConfig, found: &mut Findings) -> Config {
         found.mistake_with(written(&raw.runtime_dir, &raw.state_dir), problem, hint);
     }
     let inventory = inventory::read(raw, found);
+    let unnamed_upses = inventory::unnamed(raw, &inventory);
     let ssh = inventory::ssh(raw, &state_dir, found);
     let config = Config {
         kubeconfig: raw.kubeconfig.value().cloned().unwrap_or_default(),
@@ -38,10 +39,11 @@ pub(super) fn config(raw: &RawConfig, found: &mut Findings) -> Config {
         runtime_dir,
         metrics_listen: coordination::metrics(&raw.metrics, found),
         ssh,
-        nodes: inventory.nodes,
         ignore_unavailable_nodes: inventory.ignored,
         own_host: inventory.own_host,
+        unnamed_upses,
         upses: inventory.upses,
+        nodes: inventory.nodes,
         ups_policy: policy::read(&raw.ups_policy, found),
         startup: directions::startup(raw, found),
         shutdown: directions::shutdown(&raw.shutdown, found),

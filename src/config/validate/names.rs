@@ -110,6 +110,15 @@ pub(super) fn target(text: &str) -> Checked<Target> {
     Ok(Target { ups: ups.to_owned(), host, port: port.unwrap_or(defaults::NUT_PORT) })
 }
 
+/// HOST or HOST:PORT.
+pub(super) fn address(text: &str, port: u16) -> Checked<(String, u16)> {
+    let hint = "write HOST or HOST:PORT";
+    let Ok((name, written)) = split_port(text) else {
+        return wrong(format!("{} has a port that is not 1 to 65535", quoted(text)), hint);
+    };
+    Ok((host(name)?, written.unwrap_or(port)))
+}
+
 /// Splits `host:port`, `[v6]:port`, `host` and a bare IPv6 address.
 fn split_port(text: &str) -> Result<(&str, Option<u16>), ()> {
     if text.parse::<IpAddr>().is_ok() {

@@ -28,6 +28,8 @@ pub(super) fn read(raw: &RawUpsPolicy, found: &mut Findings) -> UpsPolicy {
         debounce: seconds(&raw.debounce_seconds, defaults::DEBOUNCE),
         ob_lb: seconds(&raw.ob_lb_seconds, defaults::OB_LB),
         lost_on_battery: seconds(&raw.lost_on_battery_seconds, defaults::LOST_ON_BATTERY),
+        lost_on_battery_max: lost_on_battery_max(raw, found),
+        charge_frozen: above_zero(&raw.charge_frozen_seconds, defaults::CHARGE_FROZEN, found),
         calibration_max: seconds(&raw.calibration_max_seconds, defaults::CALIBRATION_MAX),
         mains_stable: seconds(&raw.mains_stable_seconds, defaults::MAINS_STABLE),
         charge_percent_min: raw.charge_percent_min.or(Percent(defaults::CHARGE_PERCENT_MIN)).0,
@@ -51,6 +53,19 @@ pub(super) fn read(raw: &RawUpsPolicy, found: &mut Findings) -> UpsPolicy {
         found.mistake_with(at, problem, "one slow answer would make every reading stale");
     }
     policy
+}
+
+/// The longest silence is never below the least.
+fn lost_on_battery_max(raw: &RawUpsPolicy, found: &mut Findings) -> Duration {
+    let least = seconds(&raw.lost_on_battery_seconds, defaults::LOST_ON_BATTERY);
+    let field = &raw.lost_on_battery_max_seconds;
+    let longest = seconds(field, defaults::LOST_ON_BATTERY_MAX.max(least));
+    if longest < least {
+        let (longest, least) = (show(longest), show(least));
+        let problem = format!("{longest} is less than lost_on_battery_seconds ({least})");
+        found.mistake_with(&field.at, problem, "it is the longest time, the other one is the shortest");
+    }
+    longest
 }
 
 /// Compares the policy with the rest.

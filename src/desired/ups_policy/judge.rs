@@ -4,15 +4,16 @@
 
 use std::time::Duration;
 
-use super::time_left::{self, TimeLeft, is_drawn};
-use super::words::{REMARKS, Sense, is_telling, sense};
-use crate::config::UpsPolicy;
+use super::battery::Battery;
+use super::time_left::{self, Knows, TimeLeft, is_drawn};
+use super::words::{REMARKS, Sense, sense};
+use crate::config::{Ups, UpsPolicy};
 use crate::ledger::Ledger;
 use crate::model::{Now, Stamp, UpsName};
 use crate::plan::blocker::Warning;
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 use crate::status::UpsVerdict;
-use crate::tracker::{UpsMemory, UpsSample};
+use crate::tracker::{LowRun, UpsMemory, UpsSample};
 
 /// A forced-shutdown flag raised while on line is obeyed for so long: long enough for every path to end, short enough
 /// that a flag which upsd latches (upsd(8): only a restart clears it) does not keep the cluster dark for ever.
@@ -30,12 +31,17 @@ const LB_DOUBTED_CHARGE: f64 = 50.0;
 /// standing; see `onlinedischarge_onbattery` in usbhid-ups(8)).
 const DISCHARGE_BELIEVED: f64 = 5.0;
 
-/// Mains count as there without a break while no two polls are further apart than so many times the age at which one is
-/// stale: a quiet loop takes one in every 15 s.
-const HEARD: u32 = 2;
+/// Where nothing tells a time, a charge this low is the last moment: the last points go in no time.
+const LAST_CHARGE: f64 = 10.0;
 
-/// A charge that has not moved by a point in so long on battery says nothing: no battery meant here lasts 16 hours.
-const CHARGE_FROZEN: Duration = Duration::from_secs(600);
+/// No battery loses more than this between two polls.
+const DISCHARGE_STEP: f64 = 2.0;
+
+/// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
+const BARE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// LB that is set at so high a charge says nothing but that the battery is used at all.
+const LB_EMPTY_WORD_CHARGE: f64 = 90.0;
 
 /// What is made of one UPS.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +58,12 @@ pub struct Assessment {
     pub time_left: Option<Duration>,
     /// Whether there is no time for the graceful path whatever the estimate says (LB, FSD, communication lost).
     pub is_urgent: bool,
+    /// For how long nothing was heard of mains and battery; None while it speaks.
+    pub silent_for: Option<Duration>,
+    /// What a host may count on that stays to the last: half of what was never proven. None where nobody can say.
+    pub sure_left: Option<Duration>,
+    /// The polls in a row that say, each alone, that the time has come.
+    pub low: Option<LowRun>,
 }
 
 impl Assessment {
@@ -72,21 +84,25 @@ impl Assessment {
             on_line_for: None,
             time_left: None,
             is_urgent: false,
+            silent_for: None,
+            sure_left: None,
+            low: None,
         }
     }
 }
 
-/// Since when a UPS has been on battery: the ledger's word while it goes on, else the first poll of the present stretch.
+/// Since when a UPS has been on battery: the outage as this boot has seen it, or the ledger's word where this boot has seen
+/// nothing yet. Only mains that stood end it.
 pub(super) fn on_battery_since(polls: &UpsMemory, ledger: &Ledger, name: &UpsName, now: &Now) -> Option<Stamp> {
     let kept = ledger.on_battery_since.get(name);
-    let Some(last) = polls.samples.back() else { return kept.cloned() };
-    if is_on_line(&last.reading.status) {
-        return None;
+    match (&polls.outage, kept.filter(|kept| kept.boot_id == now.boot_id)) {
+        (Some(_), Some(kept)) => Some(kept.clone()),
+        (Some(outage), None) => {
+            let ago = jiff::SignedDuration::try_from(now.since(outage.since)).unwrap_or_default();
+            Some(Stamp { boottime: outage.since, wall: now.wall.checked_sub(ago).unwrap_or(now.wall), ..now.stamp() })
+        }
+        (None, _) => kept.filter(|_| polls.last_word().is_none()).cloned(),
     }
-    if let Some(kept) = kept.filter(|kept| kept.boot_id == now.boot_id) {
-        return Some(kept.clone());
-    }
-    polls.drawn_from.as_ref().map(|from| Stamp { boottime: from.began, ..now.stamp() })
 }
 
 /// OL without OB. A calibration is not on line although mains are there.
@@ -97,13 +113,22 @@ fn is_on_line(status: &UpsStatus) -> bool {
 /// One UPS' polls, looked at in one pass.
 pub(super) struct Look<'a> {
     pub(super) policy: &'a UpsPolicy,
+    pub(super) ups: &'a Ups,
+    pub(super) battery: Battery<'a>,
     /// The time left at which the policy triggers.
     pub(super) trigger_at: Duration,
     pub(super) polls: &'a UpsMemory,
     /// Why there is no fresh reading.
     pub(super) failure: Option<String>,
     pub(super) on_battery_for: Option<Duration>,
+    /// Whether the ledger's word of an outage is of this boot.
     pub(super) seen_on_battery_this_boot: bool,
+    /// For how long it has said nothing, as the ledger has it.
+    pub(super) kept_silence: Option<Duration>,
+    /// Whether its witness, or another UPS, says that the mains are gone: then words without figures are no doubt.
+    pub(super) is_confirmed: bool,
+    /// Whether its witness was there and is gone.
+    pub(super) is_witness_gone: bool,
     pub(super) memory_age: Duration,
     pub(super) now: &'a Now,
 }
@@ -116,13 +141,11 @@ impl Look<'_> {
         let Some(last) = self.polls.samples.back() else {
             return self.verdict(UpsVerdict::Unknown, "no poll yet".to_owned());
         };
-        let status = &last.reading.status;
-        let status = if self.is_latched(status) { &status.without(UpsWord::Fsd) } else { status };
-        let status = if self.is_stuck_in_calibration(status) { &status.without(UpsWord::Cal) } else { status };
+        let status = &self.heeded(&last.reading);
         match sense(status) {
             Sense::Forced | Sense::ForcedOnLine => {
                 let evidence = format!("forced shutdown ({status})");
-                Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) }
+                Assessment { is_urgent: true, sure_left: None, ..self.verdict(UpsVerdict::Critical, evidence) }
             }
             Sense::Calibrating => self.calibrating(status),
             Sense::LowOnBattery => self.low_on_battery(status),
@@ -132,44 +155,136 @@ impl Look<'_> {
                 Some(_) | None => self.verdict(UpsVerdict::OnLine, status.to_string()),
             },
             Sense::OnLine => self.verdict(UpsVerdict::OnLine, status.to_string()),
-            Sense::Bypassed => {
-                self.verdict(UpsVerdict::Unknown, format!("mains feed the load past the battery ({status})"))
-            }
             // What was last known goes on for as long as it would without an answer.
+            Sense::Bypassed => self.lost(&format!("mains feed the load past the battery ({status})")),
             Sense::Silent => self.lost(&format!("says only \"{status}\"")),
         }
     }
 
-    /// No usable word: critical when it was on battery and the limit has passed, else unknown.
-    fn lost(&self, why: &str) -> Assessment {
-        let last = self.polls.samples.iter().rev().find(|sample| is_telling(&sample.reading.status));
-        let was_on_battery = match last {
-            Some(last) => is_drawn(last),
-            None => self.seen_on_battery_this_boot,
-        };
-        if !was_on_battery {
-            return self.verdict(UpsVerdict::Unknown, why.to_owned());
+    /// The status without the words that say nothing here.
+    fn heeded(&self, reading: &UpsReading) -> UpsStatus {
+        let mut status = reading.status.clone();
+        for word in &self.ups.ignored_words {
+            status = status.without(*word);
         }
-        let last_word = last.map_or(self.now.boottime.saturating_sub(self.memory_age), |last| last.began);
-        let lost_for = self.now.since(last_word);
-        let limit = self.policy.lost_on_battery;
-        if lost_for >= limit {
-            let evidence =
-                format!("on battery and no word for {} s (limit {} s): {why}", lost_for.as_secs(), limit.as_secs());
-            Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) }
-        } else {
-            self.verdict(UpsVerdict::OnBattery, format!("was on battery; no word for {} s: {why}", lost_for.as_secs()))
+        if self.is_latched(&status) {
+            status = status.without(UpsWord::Fsd);
+        }
+        if self.is_stuck_in_calibration(&status) {
+            status = status.without(UpsWord::Cal);
+        }
+        let is_empty_word = reading.charge_low_percent.is_some_and(|low| low >= LB_EMPTY_WORD_CHARGE);
+        let is_disproved = self.is_standing(UpsWord::Lb)
+            && self
+                .battery
+                .proven_recently(self.now)
+                .is_some_and(|proven| proven.full(reading.load_percent) > self.trigger_at);
+        if is_empty_word || is_disproved {
+            status = status.without(UpsWord::Lb);
+        }
+        status
+    }
+
+    /// Whether a word stood on line already when the outage began: it is no news of the outage.
+    fn is_standing(&self, word: UpsWord) -> bool {
+        let since = |word| self.polls.words_since.get(&word).copied();
+        match (since(word), since(UpsWord::Ob)) {
+            (Some(word), Some(ob)) => word < ob,
+            (Some(_) | None, _) => false,
         }
     }
 
-    /// FSD on line that is a latch: it stays after mains are back, it stood already when hecate came, or it was obeyed for
-    /// long enough.
-    fn is_latched(&self, status: &UpsStatus) -> bool {
-        if !status.has(UpsWord::Fsd) || !is_on_line(status) {
-            return false;
+    /// No usable word. Whoever was on battery, or on mains that had not stood since, goes on as if on battery: half of what its
+    /// last figures promised is counted down. Silence after mains that stood is unknown, unless its witness went with it.
+    fn lost(&self, why: &str) -> Assessment {
+        let last_word = self.polls.last_word();
+        let was_uneasy = match last_word {
+            Some(_) => self.polls.outage.is_some(),
+            None => self.seen_on_battery_this_boot,
+        };
+        let last_word = last_word.unwrap_or_else(|| self.now.boottime.saturating_sub(self.memory_age));
+        let silent_for = self.now.since(last_word).max(self.kept_silence.unwrap_or_default());
+        let verdict = |verdict, evidence| {
+            let sure_left = self.figures_left();
+            // Nothing was said: what was said before goes on, or not, with the next answer.
+            let low = self.polls.low.clone();
+            Assessment { silent_for: Some(silent_for), sure_left, low, ..self.verdict(verdict, evidence) }
+        };
+        if silent_for >= self.battery.silence_max() {
+            let evidence = format!("no word for {} s, longer than this battery can last: {why}", silent_for.as_secs());
+            return verdict(UpsVerdict::Unknown, evidence);
         }
-        let Some(flagged) = self.polls.words_since.get(&UpsWord::Fsd) else { return false };
-        let was_seen_rising = self.polls.first.is_some_and(|first| first < *flagged);
+        if !was_uneasy && !self.is_witness_gone {
+            return verdict(UpsVerdict::Unknown, why.to_owned());
+        }
+        if self.had_mains_a_moment_ago(last_word) {
+            return verdict(UpsVerdict::Unknown, format!("mains had just come back; {why}"));
+        }
+        let (is_over, left) = self.silence(silent_for);
+        let since = silent_for.as_secs();
+        let witness = if self.is_witness_gone { ", its witness is gone" } else { "" };
+        if is_over {
+            let evidence = format!("on battery and no word for {since} s{witness}{left}: {why}");
+            Assessment { is_urgent: true, ..verdict(UpsVerdict::Critical, evidence) }
+        } else {
+            verdict(UpsVerdict::OnBattery, format!("was on battery; no word for {since} s{witness}{left}: {why}"))
+        }
+    }
+
+    /// Whether its last word was OL, so lately that one poll or a restart of hecate explains the silence: what OL held back stays
+    /// held back.
+    fn had_mains_a_moment_ago(&self, last_word: Duration) -> bool {
+        let was_on_line = self.polls.line.as_ref().is_some_and(|line| line.last == last_word);
+        let gap_max = UpsMemory::gap_max(self.policy).min(self.policy.lost_on_battery);
+        was_on_line && !self.is_witness_gone && self.now.since(last_word) < gap_max
+    }
+
+    /// Whether silence on battery has lasted long enough, and what its last figures leave.
+    fn silence(&self, silent_for: Duration) -> (bool, String) {
+        let policy = self.policy;
+        let Some(left) = self.figures_left() else {
+            return (
+                silent_for >= policy.lost_on_battery,
+                format!(", no figures (limit {} s)", policy.lost_on_battery.as_secs()),
+            );
+        };
+        let is_down = left <= self.trigger_at && silent_for >= policy.lost_on_battery;
+        let figures = format!(", its last figures leave {} s", left.as_secs());
+        (is_down || silent_for >= policy.lost_on_battery_max, figures)
+    }
+
+    /// Half of what the last figures promised at full load, less the time since.
+    fn figures_left(&self) -> Option<Duration> {
+        let figures = self.polls.figures.as_ref()?;
+        let of_sample = || {
+            let index = self.polls.samples.iter().rposition(|one| !time_left::is_bare(one) && is_drawn(one))?;
+            let sample = self.polls.samples.get(index)?;
+            Some(self.battery.at_full_load(self.time_left(index)?.left, sample.reading.load_percent))
+        };
+        let of_figures = || {
+            let runtime = time_left::credible_runtime(figures.runtime)?;
+            Some(self.battery.at_full_load(runtime, figures.load))
+        };
+        let of_record = || {
+            let share = figures.charge.map_or(1.0, |charge| charge / self.battery.full_charge());
+            Some(self.battery.full_runtime()?.mul_f64(share.clamp(0.0, 1.0)))
+        };
+        let promised = of_sample().or_else(of_figures).or_else(of_record)?;
+        Some((promised / 2).saturating_sub(self.now.since(figures.began)))
+    }
+
+    /// FSD that is a latch: upsd keeps it after mains are back (upsd(8): only a restart clears it). On line: it came while on
+    /// battery, stood already when hecate came, or was obeyed for long enough. On battery: it was such a latch on line.
+    fn is_latched(&self, status: &UpsStatus) -> bool {
+        let Some(flagged) = self.polls.words_since.get(&UpsWord::Fsd).filter(|_| status.has(UpsWord::Fsd)) else {
+            return false;
+        };
+        let was_seen_rising = self.polls.saw_fsd_rise;
+        if !is_on_line(status) {
+            let ob = self.polls.words_since.get(&UpsWord::Ob).copied().unwrap_or(self.now.boottime);
+            let stood = ob.saturating_sub(*flagged);
+            return *flagged < ob && (!was_seen_rising || stood >= FSD_ON_LINE_OBEYED);
+        }
         let rose_on_line = self.polls.words_since.get(&UpsWord::Ol).is_some_and(|line| line <= flagged);
         !(was_seen_rising && rose_on_line && self.now.since(*flagged) < FSD_ON_LINE_OBEYED)
     }
@@ -183,12 +298,6 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the CAL that the latest poll says is none, or has stood for too long to be one.
-    fn is_calibration_over(&self) -> bool {
-        let is_stuck = self.polls.samples.back().is_some_and(|last| self.is_stuck_in_calibration(&last.reading.status));
-        is_stuck || self.stood(&[UpsWord::Cal]).is_some_and(|stood| stood >= self.policy.calibration_max)
-    }
-
     fn calibrating(&self, status: &UpsStatus) -> Assessment {
         let stood = self.stood(&[UpsWord::Cal]).unwrap_or_default();
         if stood < self.policy.calibration_max {
@@ -199,15 +308,18 @@ impl Look<'_> {
     }
 
     fn low_on_battery(&self, status: &UpsStatus) -> Assessment {
-        let stood = self.stood(&[UpsWord::Ob, UpsWord::Lb]).unwrap_or_default();
+        let words = if status.has(UpsWord::Lb) { [UpsWord::Ob, UpsWord::Lb] } else { [UpsWord::Ob, UpsWord::Depleted] };
+        let stood = self.stood(&words).unwrap_or_default();
         let index = self.polls.samples.len().saturating_sub(1);
         let is_high = |sample: &UpsSample| sample.reading.charge_percent.is_some_and(|it| it >= LB_DOUBTED_CHARGE);
         let has_time = self.time_left(index).is_none_or(|it| it.left > self.trigger_at);
         let is_doubted = self.polls.samples.back().is_some_and(is_high) && has_time;
-        let must_stand = if is_doubted { self.policy.ob_lb.max(self.policy.debounce) } else { self.policy.ob_lb };
+        // A word that always stood says that the battery is worn, not that it ends now: it waits for the debounce.
+        let must_wait = is_doubted || self.is_standing(words[1]);
+        let must_stand = if must_wait { self.policy.ob_lb.max(self.policy.debounce) } else { self.policy.ob_lb };
         if stood >= must_stand {
             let evidence = format!("low battery while on battery for {} s ({status})", stood.as_secs());
-            return Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) };
+            return Assessment { is_urgent: true, sure_left: None, ..self.verdict(UpsVerdict::Critical, evidence) };
         }
         self.on_battery(status)
     }
@@ -217,13 +329,15 @@ impl Look<'_> {
             return self.verdict(UpsVerdict::Unknown, "no poll yet".to_owned());
         };
         let (is_low, figures) = self.low(index);
-        match is_low.then(|| self.debounced()).flatten() {
-            Some((polls, stood)) => self.verdict(
+        let low = if is_low { self.low_run(index) } else { None };
+        let verdict = match low.as_ref().filter(|run| self.is_debounced(run)) {
+            Some(run) => self.verdict(
                 UpsVerdict::Critical,
-                format!("{figures} for {polls} readings, {} s ({status})", stood.as_secs()),
+                format!("{figures} for {} readings, {} s ({status})", run.polls, self.now.since(run.first).as_secs()),
             ),
             None => self.verdict(UpsVerdict::OnBattery, format!("{figures} ({status})")),
-        }
+        };
+        Assessment { low, ..verdict }
     }
 
     /// Whether one poll alone says that the time has come, and the figures.
@@ -231,7 +345,7 @@ impl Look<'_> {
         let Some(sample) = self.polls.samples.get(index) else { return (false, "no poll".to_owned()) };
         let sign = |is_low: bool| if is_low { "<=" } else { ">" };
         let least = self.policy.charge_percent_min;
-        let charge = sample.reading.charge_percent.filter(|_| !self.is_charge_frozen(sample));
+        let charge = time_left::charge(self.polls, sample).filter(|_| !self.is_charge_frozen(sample));
         if let Some(TimeLeft { left, figures, is_doubted }) = self.time_left(index) {
             if let Some(charge) = charge.filter(|charge| is_doubted && *charge <= least && left > self.trigger_at) {
                 return (true, format!("{figures}; charge {charge} % <= {least} %"));
@@ -244,52 +358,72 @@ impl Look<'_> {
             let is_low = charge <= least;
             return (is_low, format!("{runtime}; charge {charge} % {} {least} %", sign(is_low)));
         }
+        if time_left::is_bare(sample)
+            && let Some(bare) = self.bare(sample)
+        {
+            return bare;
+        }
         let limit = self.policy.on_battery_max;
         let so_far = self.on_battery_for.unwrap_or_default();
-        let charge = sample
-            .reading
-            .charge_percent
-            .map_or("no charge".to_owned(), |it| format!("charge {it} % unchanged for {} s", so_far.as_secs()));
+        let charge =
+            sample.reading.charge_percent.map_or("no charge".to_owned(), |it| format!("charge {it} % says nothing"));
         (so_far >= limit, format!("{runtime}, {charge}; on battery {} s of {} s", so_far.as_secs(), limit.as_secs()))
+    }
+
+    /// A poll without the figures that were told before: a driver that has just been restarted says nothing else for a while,
+    /// whatever the mains do. Then half of the last figures is counted down.
+    fn bare(&self, sample: &UpsSample) -> Option<(bool, String)> {
+        let left = self.figures_left()?;
+        let since = self.polls.drawn_from.as_ref().map_or(sample.began, |from| from.began);
+        let bare_for = self.bare_for(sample).min(self.now.since(since));
+        let patience = BARE_PATIENCE.max(sample.reading.driver_interval.unwrap_or_default() * 2);
+        // One that told none for long while mains were there is a UPS without figures.
+        let told = self.polls.figures.as_ref()?.began;
+        if since.saturating_sub(told) > patience {
+            return None;
+        }
+        let is_doubt = bare_for < patience && !self.is_confirmed;
+        let is_low = !is_doubt && left <= self.trigger_at;
+        let wait = if is_doubt { format!(" (waits {} s for figures)", patience.as_secs()) } else { String::new() };
+        let trigger_at = self.trigger_at.as_secs();
+        Some((is_low, format!("no figures any more; the last ones leave {} s of {trigger_at} s{wait}", left.as_secs())))
+    }
+
+    /// For how long no figures have been told.
+    fn bare_for(&self, sample: &UpsSample) -> Duration {
+        let told = self.polls.figures.as_ref().map_or(Duration::ZERO, |figures| figures.began);
+        sample.began.saturating_sub(told)
     }
 
     /// Whether the charge has not moved by a point since the battery is drawn from, for too long to be true.
     fn is_charge_frozen(&self, sample: &UpsSample) -> bool {
         self.polls.drawn_from.as_ref().is_some_and(|from| {
             let fell = from.charge.zip(sample.reading.charge_percent).map(|(from, to)| from - to);
-            fell.is_some_and(|fell| fell.abs() < 1.0) && sample.began.saturating_sub(from.began) >= CHARGE_FROZEN
+            let stood = sample.began.saturating_sub(from.began);
+            fell.is_some_and(|fell| fell.abs() < 1.0) && stood >= self.policy.charge_frozen
         })
     }
 
-    /// Whether enough polls in a row, far enough apart, over enough time say so. Polls nearer to each other than the
-    /// driver's interval show the same value twice and count once.
-    fn debounced(&self) -> Option<(u32, Duration)> {
-        let mut polls = 0;
-        let mut first = self.now.boottime;
-        let mut counted: Option<Duration> = None;
-        let is_calibration_over = self.is_calibration_over();
-        for (index, sample) in self.polls.samples.iter().enumerate().rev() {
-            let status = &sample.reading.status;
-            let is_on_battery = is_drawn(sample) || sense(status) == Sense::DischargingOnLine;
-            // What a calibration drew says nothing of an outage that follows it.
-            let is_on_purpose = sense(status) == Sense::Calibrating && !is_calibration_over;
-            if is_on_purpose || !is_on_battery || !self.low(index).0 {
-                break;
+    /// The low polls in a row, the latest one included. Polls nearer to each other than the driver's interval show the same
+    /// value twice and count once; what was said before a restart counts on where it was said a moment ago.
+    fn low_run(&self, index: usize) -> Option<LowRun> {
+        let sample = self.polls.samples.get(index)?;
+        let began = sample.began;
+        let interval = sample.reading.driver_interval.unwrap_or_default().min(self.policy.max_age);
+        Some(match &self.polls.low {
+            Some(run) if run.last >= began => run.clone(),
+            Some(run) if began.saturating_sub(run.last) <= UpsMemory::gap_max(self.policy) => {
+                let counts = began.saturating_sub(run.counted) >= interval;
+                let counted = if counts { began } else { run.counted };
+                LowRun { polls: run.polls + u32::from(counts), counted, last: began, first: run.first }
             }
-            let interval = sample.reading.driver_interval.unwrap_or_default().min(self.policy.max_age);
-            if counted.is_none_or(|later| later.saturating_sub(sample.began) >= interval) {
-                polls += 1;
-                counted = Some(sample.began);
-            }
-            first = sample.began;
-        }
-        let stood = self.now.since(first);
-        let is_enough = polls >= self.policy.debounce_polls && stood >= self.policy.debounce;
-        // A crash loop must not stretch the debounce for ever: a memory younger than it counts the ledger's word.
-        let window = self.policy.debounce + self.policy.poll * self.policy.debounce_polls;
-        let is_young = self.memory_age <= window;
-        let was_long = self.on_battery_for.is_some_and(|so_far| so_far >= window + self.memory_age);
-        (is_enough || (polls >= 1 && is_young && was_long)).then_some((polls, stood))
+            Some(_) | None => LowRun { first: began, polls: 1, counted: began, last: began },
+        })
+    }
+
+    /// Whether enough polls in a row over enough time say so.
+    fn is_debounced(&self, run: &LowRun) -> bool {
+        run.polls >= self.policy.debounce_polls && self.now.since(run.first) >= self.policy.debounce
     }
 
     /// For how long all of these words have stood together without a break.
@@ -298,35 +432,53 @@ impl Look<'_> {
         since?.into_iter().max().map(|since| self.now.since(since))
     }
 
-    /// By how much the charge has fallen since OL and DISCHRG stand together, as far as polls are kept.
+    /// By how much the charge has fallen since OL and DISCHRG stand together, as far as polls are kept. One step down counts for
+    /// no more than [`DISCHARGE_STEP`]: a figure that jumps is no discharge.
     fn fell_on_line(&self) -> Option<f64> {
         let is_discharging = |one: &&UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
         let run = self.polls.samples.iter().rev().take_while(is_discharging);
-        let first = run.filter_map(|one| one.reading.charge_percent).last()?;
-        Some(first - self.polls.samples.back()?.reading.charge_percent?)
+        let charges: Vec<f64> = run.filter_map(|one| one.reading.charge_percent).collect();
+        let steps = charges.windows(2).map(|pair| (pair[1] - pair[0]).min(DISCHARGE_STEP));
+        (!charges.is_empty()).then(|| steps.sum())
     }
 
     /// For how long mains have been there: since OL came, or since a discharge that was said beside it ended.
     fn on_line_for(&self) -> Option<Duration> {
-        let stood = self.stood(&[UpsWord::Ol])?;
-        let is_discharging = |one: &UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
-        let last = self.polls.samples.back()?;
-        let discharged = self.polls.samples.iter().rev().find(|one| is_discharging(one));
-        let stood = match discharged.filter(|_| !is_discharging(last)) {
-            Some(ended) => stood.min(self.now.since(ended.began)),
-            None => stood,
-        };
-        // What nobody heard for a while may have gone and come back meanwhile.
-        let pairs = self.polls.samples.iter().zip(self.polls.samples.iter().skip(1));
-        let is_gap = |(before, after): &(&UpsSample, &UpsSample)| {
-            after.began.saturating_sub(before.began) > self.policy.max_age * HEARD
-        };
-        let resumed = pairs.rev().find(is_gap).map(|(_, after)| self.now.since(after.began));
-        Some(resumed.map_or(stood, |resumed| stood.min(resumed)))
+        let line = self.polls.line.as_ref()?;
+        let is_discharging = line.discharged == Some(line.last);
+        let since = line.discharged.filter(|_| !is_discharging).map_or(line.since, |ended| ended.max(line.since));
+        Some(self.now.since(since))
+    }
+
+    fn knows(&self) -> Knows<'_> {
+        let is_worn = self.polls.words_since.contains_key(&UpsWord::Rb)
+            && !self.ups.ignored_words.contains(&UpsWord::Rb)
+            && self.battery.proven_recently(self.now).is_none();
+        Knows { policy: self.policy, battery: self.battery, is_worn }
     }
 
     fn time_left(&self, index: usize) -> Option<TimeLeft> {
-        time_left::at(self.polls, index)
+        time_left::at(self.polls, index, self.knows())
+    }
+
+    /// What a host may count on that stays to the last: the most that any of the latest polls gives, halved where it was never
+    /// proven. Where nothing tells a time, a charge near the end leaves none.
+    fn sure_left(&self) -> Option<Duration> {
+        let samples = &self.polls.samples;
+        let count = samples.len().min(self.policy.debounce_polls.max(1) as usize);
+        let left = |index: usize| {
+            let sample = samples.get(index)?;
+            match self.time_left(index) {
+                Some(it) => Some(it.left.saturating_sub(self.now.since(sample.began))),
+                None => {
+                    let charge = time_left::charge(self.polls, sample)?;
+                    (charge <= LAST_CHARGE).then_some(Duration::ZERO)
+                }
+            }
+        };
+        let each: Option<Vec<Duration>> = (samples.len() - count..samples.len()).map(left).collect();
+        let most = each?.into_iter().max()?;
+        Some(if self.battery.proven_recently(self.now).is_some() { most } else { most / 2 })
     }
 
     fn verdict(&self, verdict: UpsVerdict, evidence: String) -> Assessment {
@@ -343,6 +495,9 @@ impl Look<'_> {
             on_line_for: if is_on_line { self.on_line_for() } else { None },
             time_left,
             is_urgent: false,
+            silent_for: None,
+            sure_left: self.sure_left(),
+            low: None,
         }
     }
 
@@ -370,6 +525,10 @@ impl Look<'_> {
         }
         if is_drawn(last) && (last.reading.runtime.is_none() || is_doubted(self)) {
             said.push("its own runtime is not relied on".to_owned());
+        }
+        if let Some(proven) = self.battery.proven().filter(|_| self.battery.proven_recently(self.now).is_none()) {
+            let days = proven.at.age(self.now).as_secs() / (24 * 3600);
+            said.push(format!("what its battery proved to give is {days} days old: it contradicts no LB any more"));
         }
         if !status.unknown.is_empty() {
             let words: Vec<&str> = status.unknown.iter().map(String::as_str).collect();

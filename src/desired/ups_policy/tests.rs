@@ -84,10 +84,14 @@ impl Polls {
         self.snapshot.upses.insert(UPS.into(), reading);
         let now = self.now();
         let memory = std::mem::take(&mut self.memory);
-        self.memory = crate::tracker::track(memory, crate::tracker::Event::Observed(&self.snapshot), &now).0;
+        let seen = crate::tracker::Event::Observed { snapshot: &self.snapshot, policy: &self.config.ups_policy };
+        self.memory = crate::tracker::track(memory, seen, &now).0;
         let rewritten = self.rewritten();
         for change in &rewritten.changes {
             apply(&mut self.declared, change);
+        }
+        for (name, run) in rewritten.power.low_runs() {
+            self.memory.upses.entry(name).or_default().low = run;
         }
         self.ledger.on_battery_since = rewritten.power.on_battery_since;
     }
@@ -134,6 +138,13 @@ fn one_good_poll_begins_the_debounce_anew() {
 }
 
 #[test]
+fn an_answer_that_is_missing_ends_no_debounce() {
+    let polls = polls().says(3, "OB", Some(100)).falls_silent(1);
+    assert_eq!(polls.obeys(), ClusterState::Running);
+    assert_eq!(polls.says(2, "OB", Some(100)).obeys(), ClusterState::Poweroff);
+}
+
+#[test]
 fn a_runtime_that_jumps_is_taken_for_what_it_mostly_says() {
     let alternating = polls().says_each(20, "OB", |poll| (Some(if poll % 2 == 0 { 3600 } else { 100 }), Some(90.0)));
     assert_eq!(alternating.obeys(), ClusterState::Poweroff);
@@ -163,10 +174,10 @@ fn an_estimate_that_is_none_gives_way_to_the_charge() {
         assert_eq!(polls().says(30, "OB", nonsense).obeys(), ClusterState::Running, "{nonsense:?} at 90 %");
         let low = polls().says_each(30, "OB", |_| (nonsense, Some(25.0)));
         assert_eq!(low.obeys(), ClusterState::Poweroff, "{nonsense:?} at 25 %");
-        // A percent in four seconds: 15 % are gone after a minute, and what is left above 10 % lasts 300 s.
-        let falling = polls().says_each(61, "OB", |poll| (nonsense, Some(100.0 - (poll as f64 / 4.0).floor())));
+        // A percent in four seconds. The first minute may be a sag; after the second what is left above 10 % lasts 240 s.
+        let falling = polls().says_each(119, "OB", |poll| (nonsense, Some(100.0 - (poll as f64 / 4.0).floor())));
         assert_eq!(falling.verdict(), UpsVerdict::OnBattery, "{nonsense:?}");
-        let falling = falling.says_each(7, "OB", |poll| (nonsense, Some(85.0 - (poll as f64 / 4.0).floor())));
+        let falling = falling.says_each(9, "OB", |poll| (nonsense, Some(70.0 - (poll as f64 / 4.0).floor())));
         assert_eq!(falling.obeys(), ClusterState::Poweroff, "{nonsense:?}: {}", falling.evidence());
         assert!(falling.evidence().contains("charge fell by"), "{}", falling.evidence());
     }
@@ -184,10 +195,10 @@ fn an_estimate_that_the_charge_contradicts_is_not_believed() {
 
 #[test]
 fn with_nothing_that_moves_the_time_on_battery_counts() {
-    assert_eq!(polls().says(590, "OB", None).obeys(), ClusterState::Running);
-    let frozen = polls().says(610, "OB", None);
+    assert_eq!(polls().says(175, "OB", None).obeys(), ClusterState::Running);
+    let frozen = polls().says(190, "OB", None);
     assert_eq!(frozen.obeys(), ClusterState::Poweroff);
-    assert!(frozen.evidence().contains("charge 90 % unchanged"), "{}", frozen.evidence());
+    assert!(frozen.evidence().contains("charge 90 % says nothing"), "{}", frozen.evidence());
     let mute = polls().says_each(70, "OB", |_| (None, None));
     assert_eq!(mute.obeys(), ClusterState::Poweroff);
 }
@@ -231,9 +242,11 @@ fn a_discharge_on_line_is_believed_once_the_charge_falls() {
 }
 
 #[test]
-fn a_bypass_is_no_outage_and_no_supply() {
-    let polls = polls().says(5, "OB", Some(3600)).says(60, "BYPASS", Some(3600));
-    assert_eq!((polls.obeys(), polls.verdict()), (ClusterState::Running, UpsVerdict::Unknown));
+fn a_bypass_says_nothing_of_the_mains() {
+    assert_eq!(polls().says(15, "OL", Some(3600)).says(400, "BYPASS", None).verdict(), UpsVerdict::Unknown);
+    let bypassed = polls().says(5, "OB", Some(3600)).says_each(60, "BYPASS", |_| (None, None));
+    assert_eq!((bypassed.obeys(), bypassed.verdict()), (ClusterState::Running, UpsVerdict::OnBattery));
+    assert_eq!(bypassed.says_each(250, "BYPASS", |_| (None, None)).obeys(), ClusterState::Poweroff);
 }
 
 #[test]
@@ -286,28 +299,86 @@ fn a_latched_forced_shutdown_is_no_eternal_outage() {
 
 #[test]
 fn silence_is_critical_only_after_a_battery_and_a_limit() {
-    assert_eq!(polls().says(5, "OL", Some(3600)).falls_silent(60).obeys(), ClusterState::Running);
-    assert_eq!(polls().says(5, "OB", Some(3600)).falls_silent(10).obeys(), ClusterState::Running);
-    assert_eq!(polls().says(5, "OB", Some(3600)).falls_silent(25).obeys(), ClusterState::Poweroff);
+    assert_eq!(polls().says(5, "OL", Some(3600)).falls_silent(400).obeys(), ClusterState::Running);
+    let mute = || polls().says_each(5, "OB", |_| (None, None));
+    assert_eq!(mute().falls_silent(15).obeys(), ClusterState::Running);
+    assert_eq!(mute().falls_silent(25).obeys(), ClusterState::Poweroff, "it never told any figures");
+    assert_eq!(polls().says(5, "OB", Some(3600)).falls_silent(290).obeys(), ClusterState::Running);
+    assert_eq!(
+        polls().says(5, "OB", Some(3600)).falls_silent(310).obeys(),
+        ClusterState::Poweroff,
+        "whatever it promised"
+    );
+    let half = || polls().says(5, "OB", Some(1000)).falls_silent(45);
+    assert_eq!((half().obeys(), half().falls_silent(10).obeys()), (ClusterState::Running, ClusterState::Poweroff));
 }
 
 #[test]
-fn one_missed_poll_lifts_no_override_however_old_the_process_is() {
-    let old = || polls().says(700, "OL", Some(3600)).says(12, "OB LB", Some(100)).says(2, "OL", Some(3600));
-    let missed = old().falls_silent(1);
-    assert_eq!((missed.obeys(), missed.verdict()), (ClusterState::Poweroff, UpsVerdict::Unknown));
-    assert_eq!(old().falls_silent(590).obeys(), ClusterState::Poweroff);
-    assert_eq!(old().falls_silent(610).obeys(), ClusterState::Running, "a dead upsd keeps no cluster dark");
-    // Words that say nothing of the mains are silence, however many there are.
-    let mute = old().says_each(590, "BYPASS", |_| (None, None));
-    assert_eq!(mute.obeys(), ClusterState::Poweroff);
-    assert_eq!(mute.says_each(20, "BYPASS", |_| (None, None)).obeys(), ClusterState::Running);
+fn mains_that_had_not_stood_are_no_calm_when_the_ups_falls_silent() {
+    let flicker = || polls().says(5, "OB", Some(600)).says(3, "OL", Some(600));
+    assert_eq!(flicker().falls_silent(25).obeys(), ClusterState::Poweroff);
+    assert_eq!(flicker().says(12, "OL", Some(600)).falls_silent(400).obeys(), ClusterState::Running, "they stood");
+}
+
+#[test]
+fn an_override_ends_by_mains_that_stand_or_by_a_silence_that_no_battery_outlasts() {
+    let silent = || polls().says(12, "OB LB", Some(100)).falls_silent(4 * 3600 - 20);
+    assert_eq!(silent().obeys(), ClusterState::Poweroff);
+    let over = silent().falls_silent(60);
+    assert_eq!((over.obeys(), over.verdict()), (ClusterState::Running, UpsVerdict::Unknown));
+    assert!(over.evidence().contains("longer than this battery can last"), "{}", over.evidence());
+}
+
+#[test]
+fn a_low_battery_that_always_stood_waits_for_the_debounce_and_is_disproved_by_a_discharge() {
+    let worn = || polls().says(60, "OL LB RB", Some(3600));
+    assert_eq!(worn().says(4, "OB LB RB", Some(3600)).obeys(), ClusterState::Running);
+    assert_eq!(worn().says(8, "OB LB RB", Some(3600)).obeys(), ClusterState::Poweroff);
+    let mut proven = worn();
+    let device = crate::ledger::Device {
+        proven: Some(crate::ledger::Proven {
+            lasted: Duration::from_secs(3000),
+            load: None,
+            fall_percent: Some(80.0),
+            at: proven.now().stamp(),
+        }),
+        ..Default::default()
+    };
+    proven.ledger.devices.insert(UPS.into(), device);
+    let proven = proven.says(30, "OB LB RB", Some(3600));
+    assert_eq!(proven.obeys(), ClusterState::Running, "{}", proven.evidence());
+}
+
+#[test]
+fn what_was_proven_caps_what_a_ups_promises_and_stands_in_where_it_promises_nothing() {
+    let with_proof = |seconds| {
+        let mut polls = polls();
+        let (lasted, at) = (Duration::from_secs(seconds), polls.now().stamp());
+        let proven = Some(crate::ledger::Proven { lasted, load: None, fall_percent: None, at });
+        let device = crate::ledger::Device { proven, ..Default::default() };
+        polls.ledger.devices.insert(UPS.into(), device);
+        polls
+    };
+    assert_eq!(with_proof(400).says(10, "OB", Some(3600)).obeys(), ClusterState::Poweroff, "90 % of 400 s");
+    assert_eq!(with_proof(3600).says(10, "OB", Some(400)).obeys(), ClusterState::Poweroff, "it never raises one");
+    assert_eq!(with_proof(3600).says(200, "OB", None).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn a_word_that_is_not_heeded_triggers_nothing() {
+    let mut ignoring = polls();
+    let ups = ignoring.config.upses.get_mut(&UpsName::from(UPS)).expect("it is there");
+    ups.ignored_words.insert(crate::snapshot::UpsWord::Lb);
+    assert_eq!(ignoring.says(30, "OB LB", Some(3600)).obeys(), ClusterState::Running);
 }
 
 #[test]
 fn a_driver_that_waits_says_nothing_and_takes_nothing_back() {
     assert_eq!(polls().says(5, "OL", Some(3600)).says(60, "WAIT", None).obeys(), ClusterState::Running);
-    assert_eq!(polls().says(5, "OB", Some(3600)).says(25, "WAIT", None).obeys(), ClusterState::Poweroff);
+    assert_eq!(
+        polls().says(5, "OB", Some(3600)).says_each(310, "WAIT", |_| (None, None)).obeys(),
+        ClusterState::Poweroff
+    );
 }
 
 #[test]
@@ -338,9 +409,21 @@ fn a_calibration_flag_on_line_is_no_battery_that_fell_silent() {
 fn mains_that_nobody_heard_for_a_while_are_stable_only_from_then_on() {
     let mut polls = polls();
     polls.config.ups_policy.max_age = Duration::from_secs(3);
-    let cut = polls.says(1, "OB LB", Some(100)).says(5, "OL", Some(3600)).falls_silent(10).says(6, "OL", Some(3600));
+    let cut = polls.says(1, "OB LB", Some(100)).says(5, "OL", Some(3600)).falls_silent(25).says(6, "OL", Some(3600));
     assert_eq!(cut.obeys(), ClusterState::Poweroff, "six seconds of ten");
     assert_eq!(cut.says(6, "OL", Some(3600)).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn a_short_gap_without_a_fall_of_the_charge_interrupts_no_mains() {
+    let after_gap = |charge| {
+        let mut polls = polls();
+        polls.config.ups_policy.max_age = Duration::from_secs(3);
+        let before = polls.says(1, "OB LB", Some(100)).says(5, "OL", Some(3600)).falls_silent(10);
+        before.says_each(1, "OL", move |_| (Some(3600), Some(charge)))
+    };
+    assert_eq!(after_gap(90.0).obeys(), ClusterState::Running);
+    assert_eq!(after_gap(85.0).obeys(), ClusterState::Poweroff, "they were gone meanwhile");
 }
 
 #[test]

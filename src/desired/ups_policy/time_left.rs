@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::tracker::{UpsMemory, UpsSample};
+use crate::config::UpsPolicy;
+use crate::tracker::{DrawnFrom, UpsMemory, UpsSample};
 
+use super::battery::Battery;
 use super::words::{Sense, sense};
 
 /// What UPSes with a 16-bit register say when they do not know.
@@ -31,8 +33,16 @@ const SLOPE_TIME: Duration = Duration::from_secs(60);
 const SLOPE_EMPTY: f64 = 10.0;
 /// Against an estimate that looks sound, the slope must be so much clearer ...
 const CONTRADICTION_POINTS: f64 = 10.0;
+/// ... over so much time, without the sag of the first minute ...
+const CONTRADICTION_TIME: Duration = Duration::from_secs(120);
+/// ... and so many refreshes of the driver ...
+const CONTRADICTION_REFRESHES: u32 = 3;
+/// ... under a load that has not risen by so many points (a rise makes the charge sag) ...
+const CONTRADICTION_LOAD: f64 = 5.0;
 /// ... and promise so much less (an estimate of 24 minutes that lasts six is a known case).
 const CONTRADICTION_FACTOR: f64 = 1.5;
+/// A fall by so many points since the battery is drawn from is no sag: it counts at once, as small batteries cannot wait.
+const DEEP_FALL: f64 = 30.0;
 
 /// What is left, and where that comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,12 +55,58 @@ pub(super) struct TimeLeft {
     pub(super) is_doubted: bool,
 }
 
-/// What the battery gives from the poll at this index on; None where neither runtime nor charge say anything.
-pub(super) fn at(polls: &UpsMemory, index: usize) -> Option<TimeLeft> {
+/// What a time left is judged by beside the polls themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Knows<'a> {
+    /// The policy.
+    pub(super) policy: &'a UpsPolicy,
+    /// What is known of the battery.
+    pub(super) battery: Battery<'a>,
+    /// Whether what it says of its battery counts half: it says that it must be replaced, and nothing was proven lately.
+    pub(super) is_worn: bool,
+}
+
+/// What the battery gives from the poll at this index on; None where neither runtime nor charge say anything, nor was
+/// anything proven.
+pub(super) fn at(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLeft> {
     let sample = polls.samples.get(index)?;
-    let slope = Slope::until(polls, index);
-    let Some(runtime) = credible(sample) else {
-        let slope = slope.filter(|slope| slope.fell >= SLOPE_POINTS)?;
+    let own = own_word(polls, index, knows);
+    let load = sample.reading.load_percent;
+    let proven = knows.battery.proven_left(charge(polls, sample), load).map(|full| {
+        let drawn = polls.drawn_from.as_ref().map_or(Duration::ZERO, |from| sample.began.saturating_sub(from.began));
+        // Without a charge the time on battery tells how much of it is gone.
+        if charge(polls, sample).is_some() { full } else { full.saturating_sub(drawn) }
+    });
+    let left = match (own, proven) {
+        (Some(own), Some(proven)) if proven < own.left => Some(TimeLeft {
+            left: proven,
+            figures: format!("{}, but no more than {} s was proven", own.figures, proven.as_secs()),
+            is_doubted: true,
+        }),
+        (None, Some(proven)) if !is_bare(sample) => Some(TimeLeft {
+            left: proven,
+            figures: format!("no runtime; {} s by what was proven", proven.as_secs()),
+            is_doubted: true,
+        }),
+        (own, _) => own,
+    }?;
+    if !knows.is_worn {
+        return Some(left);
+    }
+    let half = left.left / 2;
+    Some(TimeLeft {
+        left: half,
+        figures: format!("{}, halved to {} s as the battery must be replaced (RB)", left.figures, half.as_secs()),
+        is_doubted: left.is_doubted,
+    })
+}
+
+/// What the UPS itself says, where that can be believed.
+fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLeft> {
+    let sample = polls.samples.get(index)?;
+    let runtime = credible(sample).filter(|_| !polls.counts_up(knows.policy.debounce));
+    let Some(runtime) = runtime else {
+        let slope = Slope::until(polls, index).filter(|slope| slope.fell >= SLOPE_POINTS)?;
         let said = sample
             .reading
             .runtime
@@ -58,7 +114,7 @@ pub(super) fn at(polls: &UpsMemory, index: usize) -> Option<TimeLeft> {
         return Some(slope.time_left(&said));
     };
     let own = counted(polls, index, runtime);
-    match slope.filter(|slope| slope.fell >= CONTRADICTION_POINTS) {
+    match Slope::until(polls, index).filter(|slope| slope.contradicts(sample)) {
         Some(slope) if slope.empties_in(0.0).mul_f64(CONTRADICTION_FACTOR) < own.left => {
             Some(slope.time_left(&format!("runtime {} s not credible", runtime.as_secs())))
         }
@@ -66,9 +122,24 @@ pub(super) fn at(polls: &UpsMemory, index: usize) -> Option<TimeLeft> {
     }
 }
 
+/// Whether a poll tells no figures at all.
+pub(super) fn is_bare(sample: &UpsSample) -> bool {
+    sample.reading.runtime.is_none() && sample.reading.charge_percent.is_none()
+}
+
+/// The charge of a poll, where it is a measurement.
+pub(super) fn charge(polls: &UpsMemory, sample: &UpsSample) -> Option<f64> {
+    sample.reading.charge_percent.filter(|charge| *charge > 0.0 || !polls.is_charge_void())
+}
+
+/// A runtime that can be one.
+pub(crate) fn credible_runtime(runtime: Option<Duration>) -> Option<Duration> {
+    runtime.filter(|runtime| !runtime.is_zero() && *runtime < RUNTIME_UNKNOWN)
+}
+
 /// The UPS' own estimate, where it is one.
 fn credible(sample: &UpsSample) -> Option<Duration> {
-    sample.reading.runtime.filter(|runtime| !runtime.is_zero() && *runtime < RUNTIME_UNKNOWN)
+    credible_runtime(sample.reading.runtime)
 }
 
 /// The UPS' own estimate: the median of the latest ones where it jumps up, counted down since it last changed.
@@ -134,24 +205,40 @@ struct Slope {
     charge: f64,
     fell: f64,
     over: Duration,
+    /// By how many points the load has risen meanwhile.
+    load_rose: f64,
+    /// Whether the fall since the battery is drawn from is deeper than any sag.
+    is_deep: bool,
 }
 
 impl Slope {
-    /// From the oldest poll of this stretch on battery that is kept, or from its beginning where that says more.
+    /// From the end of the first minute's sag on, or from the beginning where the fall is deeper than a sag.
     fn until(polls: &UpsMemory, index: usize) -> Option<Self> {
         let sample = polls.samples.get(index)?;
-        let charge = sample.reading.charge_percent?;
-        let slope = |began: Duration, from: f64| Slope {
-            charge,
-            fell: from - charge,
-            over: sample.began.saturating_sub(began),
+        let charge = charge(polls, sample)?;
+        let slope = |from: &DrawnFrom, is_deep: bool| {
+            let load_rose = from.load.zip(sample.reading.load_percent).map_or(0.0, |(from, to)| to - from);
+            let over = sample.began.saturating_sub(from.began);
+            Some(Slope { charge, fell: from.charge? - charge, over, load_rose, is_deep })
         };
-        let drawn = |one: &&UpsSample| is_drawn(one) || sense(&one.reading.status) == Sense::DischargingOnLine;
-        let stretch = polls.samples.range(..=index).rev().take_while(drawn);
-        let oldest = stretch.filter_map(|one| Some((one.began, one.reading.charge_percent?))).last();
-        let kept = oldest.map(|(began, from)| slope(began, from));
-        let whole = polls.drawn_from.as_ref().and_then(|from| Some(slope(from.began, from.charge?)));
-        [kept, whole].into_iter().flatten().find(|one| one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME)
+        let deep = polls.drawn_from.as_ref().and_then(|from| slope(from, true)).filter(|one| one.fell >= DEEP_FALL);
+        let settled = polls.settled_from.as_ref().and_then(|from| slope(from, false));
+        let discharging = || {
+            let is_discharging = |one: &&UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
+            let stretch = polls.samples.range(..=index).rev().take_while(is_discharging);
+            let oldest = stretch.filter(|one| one.reading.charge_percent.is_some()).last()?;
+            let (began, charge, load) = (oldest.began, oldest.reading.charge_percent, oldest.reading.load_percent);
+            slope(&DrawnFrom { began, charge, load }, false)
+        };
+        let is_clear = |one: &Slope| one.is_deep || one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME;
+        deep.or(settled).or_else(discharging).filter(is_clear)
+    }
+
+    /// Whether it says enough against an estimate that looks sound.
+    fn contradicts(&self, sample: &UpsSample) -> bool {
+        let refreshes = sample.reading.driver_interval.unwrap_or_default() * CONTRADICTION_REFRESHES;
+        let is_long = self.over >= CONTRADICTION_TIME.max(refreshes);
+        self.is_deep || self.fell >= CONTRADICTION_POINTS && is_long && self.load_rose < CONTRADICTION_LOAD
     }
 
     /// Until the charge is this low, if it goes on falling as it fell.

@@ -4,9 +4,10 @@
 //! are NUT's (docs/new-drivers.txt "Status data", upsmon.conf(5)).
 
 use crate::snapshot::UpsWord::{
-    Alarm, Boost, Bypass, Cal, Chrg, Comm, Dischrg, Eco, Fsd, Hb, Lb, Nocomm, Ob, Off, Ol, Over, Rb, Test, Trim, Wait,
+    Acfail, Alarm, Boost, By, Bypass, Cal, Chrg, Comm, Commfault, Depleted, Dischrg, Eco, Fsd, Hb, He, Lb, Nocomm, Ob,
+    Off, Ol, Over, Overheat, Rb, Sd, Test, Tip, Trim, Wait,
 };
-use crate::snapshot::{UpsStatus, UpsWord};
+use crate::snapshot::{UpsStatus, UpsWord, UpsWords};
 
 /// What a status says about the mains and the battery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Row {
 }
 
 /// The policy, strictest first. Every status matches a row: the last has no condition.
-pub const POLICY: [Row; 14] = [
+pub const POLICY: [Row; 16] = [
     row(&[Fsd], &[Ol], Sense::Forced, "emergency at once"),
     row(
         &[Fsd, Ol],
@@ -66,6 +67,7 @@ pub const POLICY: [Row; 14] = [
         Sense::LowOnBattery,
         "emergency after `ob_lb_seconds`; where charge and runtime are high, after the debounce",
     ),
+    row(&[Ob, Depleted], &[], Sense::LowOnBattery, "as OB LB"),
     row(&[Ob, Off], &[], Sense::OnBattery, "as OB: OFF says nothing of the mains"),
     row(&[Ob], &[], Sense::OnBattery, "trigger by time left, debounced"),
     row(&[Ol, Cal], &[], Sense::OnLine, "as OL"),
@@ -73,6 +75,7 @@ pub const POLICY: [Row; 14] = [
     row(&[Ol, Lb], &[], Sense::OnLine, "as OL, with a warning: never a trigger"),
     row(&[Ol], &[], Sense::OnLine, "mains are there"),
     row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
+    row(&[By], &[], Sense::Bypassed, "as BYPASS"),
     row(&[Off], &[], Sense::Silent, "as no answer: self-tests say it for seconds"),
     row(&[], &[], Sense::Silent, "as no answer: nothing is inferred from WAIT or words without OL or OB"),
 ];
@@ -81,21 +84,11 @@ const fn row(all: &'static [UpsWord], none: &'static [UpsWord], sense: Sense, do
     Row { all, none, sense, does }
 }
 
-/// Words as bits: a policy looks at a hundred polls a pass, and asks each of them for many words.
-const fn bits(words: &[UpsWord]) -> u32 {
-    let (mut bits, mut at) = (0, 0);
-    while at < words.len() {
-        bits |= 1 << words[at] as u32;
-        at += 1;
-    }
-    bits
-}
-
-/// The conditions of [`POLICY`], as bits.
-const CONDITIONS: [(u32, u32); POLICY.len()] = {
-    let (mut conditions, mut at) = ([(0, 0); POLICY.len()], 0);
+/// The conditions of [`POLICY`], as sets.
+const CONDITIONS: [(UpsWords, UpsWords); POLICY.len()] = {
+    let (mut conditions, mut at) = ([(UpsWords::of(&[]), UpsWords::of(&[])); POLICY.len()], 0);
     while at < POLICY.len() {
-        conditions[at] = (bits(POLICY[at].all), bits(POLICY[at].none));
+        conditions[at] = (UpsWords::of(POLICY[at].all), UpsWords::of(POLICY[at].none));
         at += 1;
     }
     conditions
@@ -115,37 +108,28 @@ impl Row {
 
 /// What a status says.
 pub fn sense(status: &UpsStatus) -> Sense {
-    let said = status.words.iter().fold(0, |bits, word| bits | 1 << *word as u32);
-    let is_met = |(all, none): &(u32, u32)| said & all == *all && said & none == 0;
+    let is_met =
+        |(all, none): &(UpsWords, UpsWords)| status.words.contains_all(*all) && status.words.is_disjoint(*none);
     CONDITIONS.iter().position(is_met).map_or(Sense::Silent, |row| POLICY[row].sense)
 }
 
-/// Whether a status tells anything of mains and battery.
-pub fn is_telling(status: &UpsStatus) -> bool {
-    match sense(status) {
-        Sense::Silent | Sense::Bypassed => false,
-        Sense::Forced
-        | Sense::ForcedOnLine
-        | Sense::Calibrating
-        | Sense::LowOnBattery
-        | Sense::OnBattery
-        | Sense::DischargingOnLine
-        | Sense::OnLine => true,
-    }
-}
-
 /// Words that change no decision but that a person should know of. The words that are not here are named in [`POLICY`] or
-/// say nothing that matters: HB, CHRG, TRIM, BOOST, ECO, TEST, COMM, WAIT.
-pub const REMARKS: [(UpsWord, &str); 5] = [
+/// say nothing that matters: HB, CHRG, TRIM, BOOST, ECO, HE, TEST, TIP, COMM, WAIT.
+pub const REMARKS: [(UpsWord, &str); 10] = [
     (Rb, "the battery needs to be replaced (RB)"),
     (Alarm, "an alarm stands (ALARM)"),
     (Over, "overloaded (OVER): the battery may end sooner than it says"),
     (Bypass, "in bypass: the battery protects nothing (BYPASS)"),
     (Off, "says that its output is off (OFF)"),
+    (Overheat, "too hot (OVERHEAT)"),
+    (Depleted, "the battery is said to be empty (DEPLETED)"),
+    (Commfault, "reports a fault of its own (COMMFAULT)"),
+    (Acfail, "says that there is no utility power (ACFAIL)"),
+    (Sd, "says that it is about to shut down (SD)"),
 ];
 
 /// Words that are neither in [`POLICY`] nor in [`REMARKS`]: no decision depends on them.
-pub const WITHOUT_EFFECT: [UpsWord; 8] = [Hb, Chrg, Trim, Boost, Eco, Test, Comm, Wait];
+pub const WITHOUT_EFFECT: [UpsWord; 10] = [Hb, Chrg, Trim, Boost, Eco, Test, Comm, Wait, Tip, He];
 
 #[cfg(test)]
 mod tests {
@@ -188,6 +172,10 @@ mod tests {
             ("OB OVER", Sense::OnBattery),
             ("OB LB", Sense::LowOnBattery),
             ("OB LB OFF", Sense::LowOnBattery),
+            ("OB ACFAIL DEPLETED", Sense::LowOnBattery),
+            ("OL DEPLETED", Sense::OnLine),
+            ("BY", Sense::Bypassed),
+            ("OL HE TIP", Sense::OnLine),
             ("OB CAL LB", Sense::Calibrating),
             ("CAL DISCHRG", Sense::Calibrating),
             ("FSD OB LB", Sense::Forced),

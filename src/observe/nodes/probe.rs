@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::clock;
 use crate::model::{BootId, MachineId, Role};
@@ -59,6 +60,7 @@ pub fn parse(output: &str, role: Role) -> Result<Probe, String> {
         },
         ntp_ahead_seconds: fields.one("ntp_ahead").and_then(whole_seconds),
         clock: None,
+        up_for: fields.one("uptime").and_then(uptime),
     };
     Ok(Probe { host, killall_allowed, clock: fields.one("clock").and_then(clock::parse) })
 }
@@ -181,6 +183,11 @@ fn machine_id(text: &str) -> Result<MachineId, String> {
     }
 }
 
+/// The first figure of `/proc/uptime`, in seconds (proc_uptime(5)).
+fn uptime(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
+}
+
 fn boot_id(text: &str) -> Result<BootId, String> {
     match text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
         true => Ok(BootId::new(text)),
@@ -198,6 +205,7 @@ begin=hecate-probe-1
 clock=1795312800.250000000
 machine_id=0123456789abcdef0123456789abcdef
 boot_id=01234567-89ab-cdef-0123-456789abcdef
+uptime=3600.25 7100.50
 Id=k3s.service
 LoadState=loaded
 ActiveState=active
@@ -247,6 +255,7 @@ end=hecate-probe-1
             is_time_synced: Some(true),
             ntp_ahead_seconds: Some(0),
             clock: None,
+            up_for: Some(Duration::from_millis(3_600_250)),
         };
         assert_eq!(probe.host, expected);
         assert_eq!(probe.killall_allowed, Some(true));
@@ -287,6 +296,13 @@ end=hecate-probe-1
             ("Id=k3s-agent.service", "Id=other.service"),
         ] {
             assert!(parse(&CONTROL_PLANE.replacen(from, to, 1), Role::ControlPlane).is_err(), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn an_uptime_that_cannot_be_read_is_unknown_and_hides_nothing_else() {
+        for line in ["uptime=", "uptime=-1", "uptime=1e400", "uptime=long"] {
+            assert_eq!(host(&CONTROL_PLANE.replace("uptime=3600.25 7100.50", line)).up_for, None, "{line}");
         }
     }
 

@@ -55,12 +55,27 @@ pub(super) fn clocks(scene: &Scene<'_>, draft: &mut Draft) -> bool {
     let since = in_time.iter().map(|one| one.elapsed).max().unwrap_or_default();
     let limit = in_time.iter().map(|one| one.limit).max();
     let missing = missing.into_iter().map(|one| one.evidence).collect();
+    if !may_come && in_sync == 0 && agree(scene) {
+        let because = "no clock is in sync after the wait, but those that can be read agree and are not in the past";
+        draft.warnings.push(Warning::Skipped { what: "time sync".to_owned(), because: because.to_owned() });
+        return true;
+    }
     if may_come {
         draft.wait(WaitReason::TimeSync { missing }, since, limit);
     } else {
         draft.blockers.push(Blocker::TimeNotSynced { missing, in_sync, needed });
     }
     false
+}
+
+/// Whether the clocks of all hosts that are up agree with the hecate host's, and that is no earlier than what hecate knows: as
+/// much as there is to know while no time server can be reached, and nobody at all is in sync.
+fn agree(scene: &Scene<'_>) -> bool {
+    let up = || scene.nodes().filter_map(|(name, _)| scene.host(name));
+    let own = scene.config.own_host.node.as_ref();
+    let is_alike = |host: &HostReading| host.clock.is_some_and(|clock| off(scene, clock.ahead_seconds).is_none());
+    let others = scene.nodes().filter(|(name, _)| Some(*name) != own && scene.host(name).is_some()).count();
+    others > 0 && up().all(is_alike) && plausible(scene, scene.now.wall).is_ok()
 }
 
 /// How many clocks are in sync, and those that are not.

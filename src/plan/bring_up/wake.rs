@@ -3,11 +3,15 @@
 //! Pure. A host that gets power starts k3s by itself, so a wake-up is a start and obeys the same guards. Never while a
 //! host may still be shutting down: it would miss the packet, or lose the race with its own power-off.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::{Gates, recharge};
+use crate::config::{Node, Startup};
 use crate::desired::Held;
-use crate::model::NodeName;
+use crate::model::{NodeName, Role};
 use crate::plan::blocker::Warning;
+use crate::plan::is_due;
 use crate::plan::scene::{Draft, Scene};
 use crate::plan::step::{Outcome, Step};
 use crate::status::HostState;
@@ -42,8 +46,17 @@ pub(super) fn is_wanted(scene: &Scene<'_>, name: &NodeName) -> bool {
 }
 
 /// Wakes what is to be woken, again and again until it is seen.
-pub(super) fn wake(scene: &Scene<'_>, draft: &mut Draft, is_open: bool) {
-    for (name, _) in scene.nodes().filter(|(name, _)| is_wanted(scene, name)) {
+pub(super) fn wake(scene: &Scene<'_>, draft: &mut Draft, gates: &Gates) {
+    let mut wanted: Vec<(&NodeName, &Node)> = scene.nodes().filter(|(name, _)| is_wanted(scene, name)).collect();
+    // Who does not wake up gives way: it must not keep those behind it dark.
+    let attempts = |name: &NodeName| scene.memory.attempts.get(&Step::Wake { node: name.clone() }.key());
+    wanted.sort_by_key(|(name, node)| {
+        let count = attempts(name).map_or(0, |attempt| attempt.count);
+        (count >= ATTEMPTS_BEFORE_WARNING, !is_upsd_host(scene, name), node.role != Role::ControlPlane, count)
+    });
+    let mut free =
+        scene.config.startup.wake_burst.map_or(usize::MAX, |burst| burst.saturating_sub(woken_lately(scene)));
+    for (name, node) in wanted {
         let step = Step::Wake { node: name.clone() };
         if let Some(attempt) = scene.memory.attempts.get(&step.key()).filter(|it| it.count >= ATTEMPTS_BEFORE_WARNING) {
             let last = match &attempt.outcome {
@@ -56,10 +69,36 @@ pub(super) fn wake(scene: &Scene<'_>, draft: &mut Draft, is_open: bool) {
             draft.warnings.push(Warning::WakeWithoutEffect { node: name.clone(), attempts: attempt.count, last });
         }
         draft.remember(&step);
-        if is_open {
+        if gates.open_for(name) && recharge::has_stood(scene, draft, node) && free > 0 {
+            free -= usize::from(is_due(scene, &step));
             draft.want(step, WAKE_LIMIT, "running is desired, and it is off");
         } else {
             draft.later(step);
         }
     }
+}
+
+/// Whether the upsd of a UPS runs there: nobody knows of that UPS before this host is up.
+fn is_upsd_host(scene: &Scene<'_>, name: &NodeName) -> bool {
+    scene.config.upses.keys().any(|ups| scene.config.upsd_node(ups) == Some(name))
+}
+
+/// How many hosts were woken within the time of one burst.
+fn woken_lately(scene: &Scene<'_>) -> usize {
+    let is_recent = |(_, at): &(&NodeName, &Duration)| scene.now.since(**at) <= Startup::WAKE_BURST_TIME;
+    let mut woken: BTreeSet<&NodeName> = scene.memory.woken.iter().filter(is_recent).map(|(name, _)| name).collect();
+    woken.extend(scene.memory.in_flight.values().filter_map(|one| match &one.step {
+        Step::Wake { node } => Some(node),
+        Step::StartUnit { .. }
+        | Step::StopUnit { .. }
+        | Step::KillContainers { .. }
+        | Step::Cordon { .. }
+        | Step::Uncordon { .. }
+        | Step::Drain { .. }
+        | Step::SaveEtcdSnapshot { .. }
+        | Step::PowerOff { .. }
+        | Step::PowerOffOwnHost { .. }
+        | Step::CutLoad { .. } => None,
+    }));
+    woken.len()
 }

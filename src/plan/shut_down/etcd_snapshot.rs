@@ -38,11 +38,17 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     }
     let is_unlisted = |name: &&&NodeName| {
         let has_no_list = || scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none());
-        scene.host_state(name) == HostState::Unknown || is_unit_alive(scene, name) && has_no_list()
+        let is_outdated = || scene.host_state(name) == HostState::Up && !scene.host_settled(name);
+        scene.host_state(name) == HostState::Unknown || is_unit_alive(scene, name) && has_no_list() || is_outdated()
     };
     let unlisted = servers.iter().find(is_unlisted).map(|name| (*name).clone());
     let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
-    let Some(node) = snapshot_node(scene, &servers) else {
+    // One that is being taken goes on where it is, whoever would be chosen now.
+    let running = scene.memory.in_flight.values().find_map(|one| {
+        let Step::SaveEtcdSnapshot { node, run } = &one.step else { return None };
+        (*run == scene.episode.run).then(|| node.clone())
+    });
+    let Some(node) = running.or_else(|| snapshot_node(scene, &servers)) else {
         // Who was not looked at yet, after a restart of hecate, may run.
         if let Some(name) = servers.iter().find(|name| scene.host_state(name) == HostState::Unknown) {
             let limit = Some(scene.limit(scene.config.shutdown.unreachable_limit));

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::config::Node;
+use crate::desired::OwnSupply;
 use crate::ledger::{Phase, PoweredOff};
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::{WaitReason, Warning};
@@ -52,32 +54,65 @@ pub(super) fn may_kill(scene: &Scene<'_>, name: &NodeName) -> bool {
 pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSet<NodeName>, has_begun: bool) {
     let own = scene.config.own_host.node.as_ref();
     let mut workers_told = true;
-    let mut all_off = true;
+    let mut all = All { are_off: true, who_answers_is_told: true };
     for role in [Role::Worker, Role::ControlPlane] {
         let gate = has_begun && (role == Role::Worker || workers_told);
         for (name, node) in scene.nodes().filter(|(name, node)| node.role == role && Some(*name) != own) {
-            if !node.power_off {
+            if !node.power_off || !goes_off(scene, name, node) {
+                // Who stays on is done once its k3s has stopped.
+                let runs =
+                    matches!(scene.unit(name), Some(UnitState::Running | UnitState::Starting | UnitState::Stopping));
+                all.are_off &= !runs || given_up.contains(name) || !scene.effective.is_override();
                 continue;
             }
             let (is_told, is_off) = power_off_node(scene, draft, name, given_up.contains(name), gate);
             workers_told &= is_told || role == Role::ControlPlane;
-            all_off &= is_off;
+            all.are_off &= is_off;
+            let is_marked = scene.is_told_off(name);
+            all.who_answers_is_told &= is_marked || scene.host_state(name) != HostState::Up;
         }
     }
     let own_is_stopped = own.is_none_or(|own| {
         given_up.contains(own) || matches!(scene.unit(own), Some(UnitState::Stopped | UnitState::NotFound))
     });
-    let is_last = all_off && own_is_stopped && has_begun;
-    let may_go = load_cut::at_the_end(scene, draft, is_last);
+    let is_dark = all.are_off && own_is_stopped && has_begun;
+    let own_goes = is_dark && !scene.effective.is_override() || has_begun && own_goes(scene, &all, is_dark);
+    let may_go = load_cut::at_the_end(scene, draft, is_dark, own_goes);
     if !scene.config.own_host.power_off {
         return;
     }
     let step = Step::PowerOffOwnHost { path: scene.step_path(draft) };
-    if is_last && may_go {
+    if own_goes && may_go {
         draft.phases.insert(Phase::PowerOff);
         draft.want(step, POWER_OFF_LIMIT, "the host that watches goes last");
     } else {
         draft.later(step);
+    }
+}
+
+/// How far all other hosts are.
+struct All {
+    /// Each counts as off, or was given up.
+    are_off: bool,
+    /// Nobody who answers is still to be told.
+    who_answers_is_told: bool,
+}
+
+/// Whether a descent powers a node off. An override does so only where the node's own supply ends: who merely goes along is
+/// stopped and stays on, as nothing would switch it on again, unless it can be woken.
+fn goes_off(scene: &Scene<'_>, name: &NodeName, node: &Node) -> bool {
+    let is_of_this_run =
+        scene.ledger.powered_off.get(name).is_some_and(|told| told.run.as_ref() == Some(&scene.episode.run));
+    !scene.effective.is_override() || node.wake.is_some() || scene.effective.ending().contains(name) || is_of_this_run
+}
+
+/// Whether an override lets the hecate host go now: only when its own supply ends, judged now. While that gives time it stays
+/// and watches: mains may come back, other UPSes may fail, and hosts that were never told may answer.
+fn own_goes(scene: &Scene<'_>, all: &All, is_dark: bool) -> bool {
+    match (scene.effective.is_override(), scene.effective.own_supply()) {
+        (false, _) | (true, OwnSupply::Holds | OwnSupply::Ends) => false,
+        (true, OwnSupply::Unsure) => is_dark,
+        (true, OwnSupply::IsOver) => all.who_answers_is_told,
     }
 }
 
@@ -108,7 +143,7 @@ pub(super) fn power_off_node(
     let step = Step::PowerOff {
         node: name.clone(),
         machine_id: scene.ledger.machine_ids.get(name).cloned(),
-        boot_id: host.map(|host| host.boot_id.clone()),
+        boot_id: host.map(|host| host.boot_id.clone()).or_else(|| scene.ledger.boots.get(name).cloned()),
         path: scene.step_path(draft),
     };
     // Told by an earlier descent, and up all the same: it goes by the order of this one.
@@ -116,7 +151,7 @@ pub(super) fn power_off_node(
     if let Some(told) = scene.ledger.powered_off.get(name).filter(is_of_this_run) {
         let (elapsed, limit) = until_off(scene, told);
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
-        if state == HostState::Up && scene.host_settled(name) {
+        if (state == HostState::Up || scene.is_blind(name)) && scene.host_settled(name) {
             // The same boot still answers: hecate ended between its mark and the act, or the command failed.
             draft.want(step, POWER_OFF_LIMIT, "the cluster is to be dark");
             let is_late = elapsed >= scene.limit(limit) && scene.is_emergency();
@@ -124,6 +159,16 @@ pub(super) fn power_off_node(
         }
         let has_booted_by_now = !scene.may_boot(name) || elapsed >= scene.limit(limit);
         return (true, scene.is_silent(name) && scene.is_emergency() && has_booted_by_now);
+    }
+    if scene.is_blind(name) {
+        draft.remember(&step);
+        let was_tried = scene.was_tried(&step);
+        if is_gated && is_given_up {
+            draft.want(step, POWER_OFF_LIMIT, "it answers, though nobody can see what it runs");
+        } else {
+            draft.later(step);
+        }
+        return (was_tried, was_tried);
     }
     if state != HostState::Up {
         let is_passed = is_given_up || scene.config.is_ignored(name);

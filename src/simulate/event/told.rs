@@ -24,11 +24,19 @@ impl fmt::Display for Event {
                 let status = says.status.iter().map(|it| format!(" \"{it}\""));
                 let runtime = says.runtime.iter().map(|it| format!(" runtime {it}"));
                 let charge = says.charge_percent.iter().map(|it| format!(" charge {it} %"));
-                status.chain(runtime).chain(charge).try_for_each(|text| f.write_str(&text))
+                let load = says.load_percent.iter().map(|it| format!(" load {it} %"));
+                let low = says.charge_low_percent.iter().map(|it| format!(" charge.low {it} %"));
+                let device = says.device.iter().map(|it| format!(" device \"{it}\""));
+                let figures = status.chain(runtime).chain(charge).chain(load);
+                figures.chain(low).chain(device).try_for_each(|text| f.write_str(&text))
             }
             Event::UpsSilent { ups, .. } => write!(f, "the UPS{} does not answer", of(ups)),
             Event::HostSilent { node } => write!(f, "{node} does not answer"),
-            Event::HostHangs { node } => write!(f, "{node} answers nonsense and hangs"),
+            Event::HostHangs { node } => write!(f, "{node} answers nonsense"),
+            Event::PowerOffHangs { node } => write!(f, "{node} would hang in its power-off"),
+            Event::BatteryReplaced { ups } => write!(f, "{ups} gets a new battery"),
+            Event::WitnessSilent { ups } => write!(f, "the witness of {ups} does not answer"),
+            Event::WitnessWell { ups } => write!(f, "the witness of {ups} is well"),
             Event::HostWell { node } => write!(f, "{node} is well"),
             Event::HostDies { node } => write!(f, "{node} dies"),
             Event::WakesLost { node, count: Some(count) } => {

@@ -11,6 +11,7 @@ use super::claim::Claim;
 use super::seen::Seen;
 use super::{Play, Scenario, ScriptError};
 use crate::model::seconds;
+use crate::simulate::Twice;
 use crate::simulate::checks::{Finding, Watch};
 use crate::simulate::story::{StoryKind, StoryLine};
 
@@ -86,7 +87,7 @@ struct Followed<'a> {
 pub(super) fn play(scenario: &Scenario, mut play: Play<'_>) -> Result<Played, ScriptError> {
     let began = play.simulation.world.time;
     let told = play.simulation.story.lines.len();
-    play.simulation.decides_twice = Some(0);
+    play.simulation.decides_twice = Some(Twice::every(1));
     let mut watch = Watch::new(&play.simulation);
     let follow = |manner| {
         move |claim| Followed {

@@ -18,6 +18,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A command that only hands something over.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// A host that comes back so soon after it was told comes back from that.
+const LATER: Duration = Duration::from_secs(3600);
+
 /// What goes wrong with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,6 +50,8 @@ pub enum Harm {
     Impostor(NodeName),
     /// A load was cut while a host that it feeds was on.
     CutWhileOn(NodeName),
+    /// The output ended while a host that was told to power off, and has fallen silent, still wrote.
+    CutWhileWriting(NodeName),
 }
 
 /// A step that runs.
@@ -183,16 +188,19 @@ impl World {
             Step::SaveEtcdSnapshot { node, run } => {
                 let prefix = format!("hecate-{run}");
                 // What is on a host that nobody can look at may as well not be there.
-                let shows = |node: &NodeName| {
-                    self.hosts.get(node).is_some_and(|host| host.is_on && host.answers())
-                        && !self.around.impostors.contains(node)
-                };
+                let shows = |node: &NodeName| self.answers(node) && !self.around.impostors.contains(node);
                 let seen = self.etcd_snapshots.iter().filter(|(node, _)| shows(node));
-                let made = seen.flat_map(|(_, names)| names).any(|name| name.starts_with(&prefix));
+                let saving = self.hosts.iter().filter_map(|(node, host)| Some((node, &host.saving.as_ref()?.1)));
+                // On the same host the unit that saves is there already, and is not started twice.
+                let saving = saving.filter(|(other, _)| *other != node && shows(other)).map(|(_, name)| name);
+                let made = seen.flat_map(|(_, names)| names).chain(saving).any(|name| name.starts_with(&prefix));
                 if made {
                     self.acts.harm.push(Harm::SecondSnapshot(node.clone()));
                 }
-                Some(self.hosts.get(node).and_then(|host| host.pace).unwrap_or(self.pace).etcd_snapshot)
+                let takes = self.hosts.get(node).and_then(|host| host.pace).unwrap_or(self.pace).etcd_snapshot;
+                let until = self.time + takes;
+                self.on_host(node, |host| _ = host.saving.get_or_insert_with(|| (until, format!("{prefix}-{node}"))));
+                Some(takes)
             }
             Step::PowerOff { node, boot_id, path, .. } => {
                 self.power_off(node, boot_id.as_ref(), *path);
@@ -221,29 +229,35 @@ impl World {
 
     fn power_off(&mut self, node: &NodeName, boot_id: Option<&BootId>, path: Path) {
         let runs_workload = self.has_workload(node) && !self.acts.skips_drain;
-        let Some(host) = self.hosts.get_mut(node).filter(|host| host.is_on && host.is_reachable) else { return };
+        let is_heard = self.is_heard(node);
+        let Some(host) = self.hosts.get_mut(node).filter(|_| is_heard) else { return };
         if path == Path::Graceful && runs_workload {
             self.acts.harm.push(Harm::Undrained(node.clone()));
         }
-        // Only the boot that was meant may be ended; one that was not named is none.
-        if boot_id.is_none_or(|id| *id != host.boot_id(node)) {
+        // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told.
+        let is_later = host.told.is_some_and(|(boot, at)| boot != host.boot && self.time.saturating_sub(at) < LATER);
+        if boot_id.map_or(is_later, |id| *id != host.boot_id(node)) {
             self.acts.harm.push(Harm::LaterBoot(node.clone()));
         }
+        host.told = Some((host.boot, self.time));
         // A host that shuts down already is not made to begin anew.
         if !matches!(host.event, Some(HostEvent::OffAt(_))) {
-            host.event = Some(HostEvent::OffAt(self.time + host.pace.unwrap_or(self.pace).host_stop * host.slowness));
+            let silent_at = self.time + host.pace.unwrap_or(self.pace).host_stop * host.slowness;
+            host.event = Some(HostEvent::OffAt(silent_at + host.tail));
+            host.silent_at = (!host.tail.is_zero() || host.hangs).then_some(silent_at);
             host.power_offs += 1;
         }
     }
 
     fn start_unit(&mut self, node: &NodeName) -> Option<Duration> {
+        let is_heard = self.is_heard(node);
         let host = self.hosts.get_mut(node)?;
         let pace = host.pace.unwrap_or(self.pace);
         let takes = match host.role {
             Role::ControlPlane => pace.server_start,
             Role::Worker => pace.agent_start,
         };
-        if host.is_on && host.is_reachable && host.unit == UnitState::Stopped {
+        if is_heard && host.unit == UnitState::Stopped {
             host.unit = UnitState::Starting;
             host.unit_until = Some(self.time + takes * host.slowness);
         }
@@ -251,9 +265,10 @@ impl World {
     }
 
     fn stop_unit(&mut self, node: &NodeName) -> Option<Duration> {
+        let is_heard = self.is_heard(node);
         let host = self.hosts.get_mut(node)?;
         let takes = host.pace.unwrap_or(self.pace).unit_stop * host.slowness;
-        if host.is_on && host.is_reachable && matches!(host.unit, UnitState::Running | UnitState::Starting) {
+        if is_heard && matches!(host.unit, UnitState::Running | UnitState::Starting) {
             host.unit = UnitState::Stopping;
             host.unit_until = Some(self.time + takes);
         }
@@ -317,7 +332,7 @@ impl World {
             | Step::StopUnit { node, .. }
             | Step::KillContainers { node, .. }
             | Step::SaveEtcdSnapshot { node, .. }
-            | Step::PowerOff { node, .. } => self.hosts.get(node).is_some_and(|host| host.is_on && host.is_reachable),
+            | Step::PowerOff { node, .. } => self.is_heard(node),
             Step::Cordon { .. } | Step::Uncordon { .. } | Step::Drain { .. } => self.has_api(),
             Step::PowerOffOwnHost { .. } | Step::Wake { .. } | Step::CutLoad { .. } => true,
         }
@@ -343,12 +358,10 @@ impl World {
                     (host.system_containers, host.is_killed) = (0, true);
                 }
             }
-            Step::SaveEtcdSnapshot { node, run } => {
-                self.etcd_snapshots.entry(node.clone()).or_default().insert(format!("hecate-{run}-{node}"));
-            }
             Step::StartUnit { .. }
             | Step::StopUnit { .. }
             | Step::Drain { .. }
+            | Step::SaveEtcdSnapshot { .. }
             | Step::PowerOff { .. }
             | Step::PowerOffOwnHost { .. }
             | Step::Wake { .. }
@@ -358,11 +371,6 @@ impl World {
 }
 
 impl Host {
-    /// Whether it can be asked, where it is on.
-    pub(in crate::simulate) fn answers(&self) -> bool {
-        self.is_reachable && !self.is_confused
-    }
-
     /// The id of its present boot.
     pub(super) fn boot_id(&self, name: &NodeName) -> BootId {
         BootId::new(format!("{name}-{}", self.boot))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Host, HostEvent, OwnEvent, World};
 use crate::model::{NodeName, Role};
-use crate::snapshot::UnitState;
+use crate::snapshot::{Datastore, UnitState};
 
 /// Containers that k3s itself brings along on each node.
 const SYSTEM_CONTAINERS: u32 = 3;
@@ -17,6 +17,16 @@ impl World {
         if !self.own_is_on {
             self.own_event = Some(OwnEvent::OnAt(self.time + self.pace.host_boot));
         }
+    }
+
+    /// Whether the hecate host is on its way down.
+    pub fn is_own_going_off(&self) -> bool {
+        self.own_is_on && matches!(self.own_event, Some(OwnEvent::OffAt(_)))
+    }
+
+    /// Whether the hecate host comes up by itself.
+    pub fn is_own_coming(&self) -> bool {
+        !self.own_is_on && self.own_event.is_some()
     }
 
     /// Somebody presses a node's power button.
@@ -57,7 +67,8 @@ impl World {
         match self.own_event {
             Some(OwnEvent::OffAt(at)) if self.time >= at => {
                 self.own_is_on = false;
-                self.own_event = None;
+                self.own_event = std::mem::take(&mut self.own_boots_again)
+                    .then_some(OwnEvent::OnAt(self.time + self.pace.host_boot));
                 self.forget_waiters();
                 told.push("the hecate host is off".to_owned());
             }
@@ -92,13 +103,24 @@ impl World {
 
     fn move_host(&mut self, name: &NodeName, told: &mut Vec<String>) {
         let starts_at = self.time + self.pace.server_start;
+        let pace = self.pace;
         let is_powered = self.hosts.get(name).is_some_and(|host| self.is_powered(&host.feeds, host.min_supplies));
         let time = self.time;
         let Some(host) = self.hosts.get_mut(name) else { return };
+        let boots_at = time + host.pace.unwrap_or(pace).host_boot;
+        if let Some((_, saved)) = host.saving.take_if(|(until, _)| time >= *until) {
+            self.etcd_snapshots.entry(name.clone()).or_default().insert(saved);
+        }
+        // What a host does after it has fallen silent is the end of its units and of what they left.
+        if host.is_on && host.is_silent(time) && host.unit != UnitState::Stopped {
+            (host.unit, host.unit_until) = (UnitState::Stopped, None);
+        }
         match host.event {
-            Some(HostEvent::OffAt(at)) if time >= at && !host.is_confused => {
+            Some(HostEvent::OffAt(at)) if time >= at && !host.hangs => {
+                let boots_again = host.boots_again;
                 host.switch_off();
                 told.push(format!("{name} is off"));
+                host.event = boots_again.then_some(HostEvent::OnAt(boots_at));
             }
             Some(HostEvent::OnAt(at)) if time >= at => {
                 host.event = None;
@@ -107,6 +129,7 @@ impl World {
                 }
                 host.is_on = true;
                 host.boot += 1;
+                host.booted = time;
                 host.unit_until = host.starts_by_itself.then_some(starts_at);
                 host.unit = if host.starts_by_itself { UnitState::Starting } else { UnitState::Stopped };
                 told.push(format!("{name} has booted"));
@@ -115,11 +138,14 @@ impl World {
         }
     }
 
-    /// Whether more than half of the servers are on, with their unit in such a state.
+    /// Whether as many servers as the datastore needs are on, with their unit in such a state.
     pub(super) fn has_majority(&self, is_alive: impl Fn(UnitState) -> bool) -> bool {
         let servers = self.hosts.values().filter(|host| host.role == Role::ControlPlane);
         let alive = servers.clone().filter(|host| host.is_on && is_alive(host.unit)).count();
-        alive * 2 > servers.count()
+        match self.datastore {
+            Datastore::Etcd => alive * 2 > servers.count(),
+            Datastore::Sqlite | Datastore::External => alive > 0,
+        }
     }
 }
 
@@ -130,9 +156,25 @@ impl Host {
         since.is_some_and(|since| time.saturating_sub(since) >= span)
     }
 
+    /// Whether it has left its network behind on its way down.
+    pub(super) fn is_silent(&self, time: Duration) -> bool {
+        self.silent_at.is_some_and(|at| time >= at)
+    }
+
+    /// Whether it is on its way down.
+    pub fn is_going_off(&self) -> bool {
+        self.is_on && matches!(self.event, Some(HostEvent::OffAt(_)))
+    }
+
+    /// Whether it still writes on its way down, where that takes a while.
+    pub fn is_writing(&self) -> bool {
+        self.is_on && !self.tail.is_zero() && !self.hangs && matches!(self.event, Some(HostEvent::OffAt(_)))
+    }
+
     pub(super) fn switch_off(&mut self) {
         self.is_on = false;
         self.event = None;
+        (self.silent_at, self.boots_again, self.saving) = (None, false, None);
         self.unit = UnitState::Stopped;
         self.unit_until = None;
         (self.system_containers, self.is_killed) = (0, true);

@@ -16,7 +16,7 @@ impl World {
         let mut is_any_empty = false;
         for (name, battery) in &mut self.upses {
             if battery.mains {
-                let rate = battery.capacity / self.pace.recharge.as_secs_f64();
+                let rate = battery.capacity / battery.recharge(&self.pace).as_secs_f64();
                 battery.holds = (battery.holds + rate * by.as_secs_f64()).min(battery.capacity);
             } else if battery.holds > 0.0 {
                 battery.holds -= loads[name] * by.as_secs_f64();
@@ -32,16 +32,28 @@ impl World {
         }
     }
 
-    /// Load of a UPS: a host that runs k3s draws its whole share, one that idles 60 % of it; the rest is switches.
+    /// Drivers read their UPSes.
+    pub(super) fn move_drivers(&mut self) {
+        let loads: BTreeMap<UpsName, f64> = self.upses.keys().map(|name| (name.clone(), self.load(name))).collect();
+        for (name, battery) in &mut self.upses {
+            battery.look(self.time, loads[name]);
+        }
+    }
+
+    /// Load of a UPS: a host that runs k3s, and the hecate host, draws its whole share, one that idles 60 % of it; the rest is
+    /// switches.
     pub(super) fn load(&self, ups: &UpsName) -> f64 {
         let fed: Vec<&Host> = self.hosts.values().filter(|host| host.feeds.contains(ups)).collect();
-        let share = 0.95 / fed.len().max(1) as f64;
+        // Where it is a node as well it is there already.
+        let feeds_own = !self.own_is_node && self.own_feeds.contains(ups);
+        let share = 0.95 / (fed.len() + usize::from(feeds_own)).max(1) as f64;
         let draw = |host: &&Host| match (host.is_on, host.unit) {
             (false, _) => 0.0,
             (true, UnitState::Running | UnitState::Starting) => share,
             (true, _) => share * 0.6,
         };
-        0.05 + fed.iter().map(draw).sum::<f64>()
+        let own = if feeds_own && self.own_is_on { share } else { 0.0 };
+        0.05 + own + fed.iter().map(draw).sum::<f64>()
     }
 
     fn supplies(&self, ups: &UpsName) -> bool {
@@ -79,7 +91,7 @@ impl World {
         for name in dropped {
             let has_workload = self.has_workload(&name);
             if let Some(host) = self.hosts.get_mut(&name) {
-                host.hard_cuts += u32::from(has_workload || host.unit != UnitState::Stopped);
+                host.hard_cuts += u32::from(has_workload || host.unit != UnitState::Stopped || host.is_writing());
                 host.switch_off();
                 told.push(format!("{name} loses power"));
             }
@@ -103,22 +115,18 @@ impl World {
             }
         }
         for host in self.hosts.values_mut().filter(|host| host.feeds.contains(ups)) {
-            let pace = host.pace.unwrap_or(self.pace);
-            let boot_at = self.time + pace.host_boot;
-            let goes_off = matches!(host.event, Some(HostEvent::OffAt(_)));
-            if !host.is_on || goes_off {
-                let later = if goes_off { pace.host_stop } else { Duration::ZERO };
-                host.event = Some(HostEvent::OnAt(boot_at + later));
-                if goes_off {
-                    host.switch_off();
-                    host.event = Some(HostEvent::OnAt(boot_at + later));
-                }
+            if matches!(host.event, Some(HostEvent::OffAt(_))) {
+                host.boots_again = true;
+            } else if !host.is_on {
+                host.event = Some(HostEvent::OnAt(self.time + host.pace.unwrap_or(self.pace).host_boot));
             }
         }
-        let own_goes_off = matches!(self.own_event, Some(OwnEvent::OffAt(_)));
-        if self.own_feeds.contains(ups) && (!self.own_is_on || own_goes_off) {
-            self.own_is_on = false;
-            self.own_event = Some(OwnEvent::OnAt(self.time + self.pace.host_boot));
+        if self.own_feeds.contains(ups) {
+            if matches!(self.own_event, Some(OwnEvent::OffAt(_))) {
+                self.own_boots_again = true;
+            } else if !self.own_is_on {
+                self.own_event = Some(OwnEvent::OnAt(self.time + self.pace.host_boot));
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{HostEvent, World};
+use super::acts::Harm;
+use super::device::CutManner;
+use super::{Host, HostEvent, World};
 use crate::model::{NodeName, UpsName};
 
 /// How a UPS cuts its load.
@@ -38,19 +40,26 @@ impl Cut {
 impl World {
     /// A magic packet, or a management controller's order. A host that is on, or boots already, does not mind.
     pub(super) fn wake(&mut self, node: &NodeName) {
-        let boot_at = self.time + self.pace.host_boot;
+        let (time, boot_at) = (self.time, self.time + self.pace.host_boot);
         let Some(host) = self.hosts.get_mut(node).filter(|host| !host.is_on && host.event.is_none()) else { return };
         match &mut host.deaf_to {
             None => {}
-            Some(0) => host.event = Some(HostEvent::OnAt(boot_at)),
+            Some(0) => (host.event, host.woken) = (Some(HostEvent::OnAt(boot_at)), Some(time)),
             Some(more) => *more -= 1,
         }
     }
 
+    /// How many hosts began to boot because they were woken, within the last so long: their inrush comes together.
+    pub fn woken_within(&self, span: Duration) -> usize {
+        let is_recent = |at: Duration| self.time.saturating_sub(at) < span;
+        self.hosts.values().filter(|host| host.woken.is_some_and(is_recent)).count()
+    }
+
     /// The instant command: its delay begins, or begins anew.
-    pub(super) fn tell_to_cut(&mut self, ups: &UpsName) {
+    pub fn tell_to_cut(&mut self, ups: &UpsName) {
         let time = self.time;
-        if let Some(cut) = self.upses.get_mut(ups).and_then(|battery| battery.cut.as_mut()) {
+        let battery = self.upses.get_mut(ups).filter(|battery| battery.device.cut != CutManner::Unknown);
+        if let Some(cut) = battery.and_then(|battery| battery.cut.as_mut()) {
             cut.told += 1;
             cut.due = Some(time + cut.delay);
         }
@@ -67,6 +76,10 @@ impl World {
             if cut.due.is_some_and(|due| time >= due) {
                 (cut.due, cut.is_off) = (None, true);
                 told.push(format!("{name} cuts its load"));
+                let is_cut = |host: &Host| host.is_writing() && !self.is_powered(&host.feeds, host.min_supplies);
+                let writing: Vec<_> = self.hosts.iter().filter(|(_, host)| is_cut(host)).collect();
+                let harm: Vec<_> = writing.into_iter().map(|(name, _)| Harm::CutWhileWriting(name.clone())).collect();
+                self.acts.harm.extend(harm);
                 self.drop_unpowered(told);
             } else if cut.is_off && mains {
                 cut.is_off = false;

@@ -2,20 +2,26 @@
 //!
 //! Pure.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::World;
+use super::device::{ChargeManner, CutManner, Device};
+pub use super::lie::{Lie, RuntimeLie};
+use super::profile::Profile;
 use super::switch::Cut;
+use super::{Pace, World};
 use crate::config::Config;
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{UpsReading, UpsStatus};
+use crate::snapshot::{LoadCutReading, UpsReading, UpsStatus};
 
 /// How often a driver reads its UPS; what Debian's drivers do by default.
 const DRIVER_INTERVAL: Duration = Duration::from_secs(2);
+/// A charge made of the voltage falls by so many points in the first minute on battery.
+const SAG: f64 = 12.0;
+const SAG_TAKES: f64 = 60.0;
+/// And reads 100 when the charger has been running for so long.
+const SURFACE_CHARGE: f64 = 300.0;
+/// The share at which a UPS says LB that has no limit of its own.
+const LOW_SHARE: f64 = 0.1;
 
 /// A UPS and its battery.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +42,27 @@ pub struct Battery {
     pub lie: Lie,
     /// How it cuts its load when it is told to; None: it knows no such command.
     pub cut: Option<Cut>,
+    /// How it speaks, and what stands behind its name.
+    pub device: Device,
+    /// How often the battery was replaced, or the device.
+    pub replaced: u32,
     /// The true runtime when its present lie began.
     frozen: Duration,
+    /// Since when mains are there, or not.
+    since: Duration,
+    was_on_mains: bool,
+    /// What its driver read last.
+    figures: Figures,
+}
+
+/// What a driver reads less often than the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Figures {
+    at: Duration,
+    holds: f64,
+    load: f64,
+    /// Since mains came or went.
+    since: Duration,
 }
 
 impl Battery {
@@ -52,91 +77,195 @@ impl Battery {
             extra_words: Vec::new(),
             lie: Lie::default(),
             cut: None,
+            device: Device::default(),
+            replaced: 0,
             frozen: Duration::ZERO,
+            since: Duration::ZERO,
+            was_on_mains: true,
+            figures: Figures { holds: runtime.as_secs_f64(), load: 1.0, ..Figures::default() },
         }
+    }
+
+    /// Another device stands there, with a full battery.
+    pub fn become_device(&mut self, device: Device) {
+        if let Some(minutes) = device.battery_minutes {
+            self.capacity = (minutes * 60.0).max(1.0);
+        }
+        self.capacity *= device.gives_percent.unwrap_or(100.0) / 100.0;
+        self.holds = self.capacity;
+        self.figures.holds = self.capacity;
+        self.device = device;
+    }
+
+    /// Somebody puts a new battery in, which is full and as good as it should be.
+    pub fn replace(&mut self) {
+        self.capacity /= self.device.gives_percent.take().unwrap_or(100.0).max(1.0) / 100.0;
+        self.holds = self.capacity;
+        self.replaced += 1;
     }
 
     /// Whether what it says of mains, charge and runtime is the truth.
     pub fn is_honest(&self) -> bool {
-        self.answers && self.lie == Lie::default() && self.extra_words.is_empty()
+        self.answers && self.lie == Lie::default() && self.extra_words.is_empty() && self.is_plain()
     }
-}
 
-/// What a UPS says instead of the truth; None is the truth.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Lie {
-    /// `ups.status`; empty: no word at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// `battery.runtime`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<RuntimeLie>,
-    /// `battery.charge`, percent; negative: it says none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub charge_percent: Option<f64>,
-}
+    /// Whether its device says everything as it is.
+    pub fn is_plain(&self) -> bool {
+        let device = &self.device;
+        device.profile.is_none()
+            && device.gives_percent.is_none()
+            && device.runtime.is_none()
+            && device.charge == ChargeManner::True
+    }
 
-/// What a UPS says of its runtime instead of the truth: `missing`, `frozen`, `jumping`, `65535 s` or `x4`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum RuntimeLie {
-    /// It says none.
-    Missing,
-    /// What it said first, for ever.
-    Frozen,
-    /// The truth, and ten times as much at every third poll.
-    Jumping,
-    /// So many seconds, whatever happens.
-    Fixed(u64),
-    /// So many times the truth.
-    Times(f64),
-}
+    /// How it speaks, where that is as a real one does.
+    pub fn profile(&self) -> Option<&'static Profile> {
+        self.device.profile.and_then(Profile::row)
+    }
 
-impl fmt::Display for RuntimeLie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RuntimeLie::Missing => f.write_str("missing"),
-            RuntimeLie::Frozen => f.write_str("frozen"),
-            RuntimeLie::Jumping => f.write_str("jumping"),
-            RuntimeLie::Fixed(seconds) => write!(f, "{seconds} s"),
-            RuntimeLie::Times(factor) => write!(f, "x{factor}"),
+    /// What it holds of what it holds when it is full, 0 to 1.
+    pub fn share(&self) -> f64 {
+        (self.holds / self.capacity).clamp(0.0, 1.0)
+    }
+
+    /// What it promises to give when full, in seconds at full load.
+    pub fn promises(&self) -> f64 {
+        self.capacity * self.device.gives_percent.map_or(1.0, |percent| 100.0 / percent.max(1.0))
+    }
+
+    /// From an empty battery to a full one.
+    pub fn recharge(&self, pace: &Pace) -> Duration {
+        self.device.recharge_minutes.map_or(pace.recharge, |minutes| Duration::from_secs(60 * minutes.max(1)))
+    }
+
+    /// How often its driver reads figures.
+    pub fn interval(&self) -> Duration {
+        self.profile().and_then(|it| it.pollfreq).map_or(DRIVER_INTERVAL, Duration::from_secs)
+    }
+
+    /// Lets its driver look, where it is time to.
+    pub(super) fn look(&mut self, time: Duration, load: f64) {
+        if self.was_on_mains != self.mains {
+            (self.was_on_mains, self.since) = (self.mains, time);
+        }
+        let interval = self.interval().as_secs().max(1);
+        let is_due = time.as_secs() / interval != self.figures.at.as_secs() / interval || self.profile().is_none();
+        if is_due {
+            let since = time.saturating_sub(self.since);
+            self.figures = Figures { at: time, holds: self.holds, load, since };
         }
     }
-}
 
-impl FromStr for RuntimeLie {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("`{text}` is not one of missing, frozen, jumping, N s or xN");
-        match text {
-            "missing" => Ok(RuntimeLie::Missing),
-            "frozen" => Ok(RuntimeLie::Frozen),
-            "jumping" => Ok(RuntimeLie::Jumping),
-            _ => match (text.strip_suffix(" s"), text.strip_prefix('x')) {
-                (Some(seconds), _) => seconds.parse().map(RuntimeLie::Fixed).map_err(|_| wrong()),
-                (None, Some(factor)) => match factor.parse() {
-                    Ok(factor) if (0.0..=1000.0).contains(&factor) => Ok(RuntimeLie::Times(factor)),
-                    Ok(_) | Err(_) => Err(wrong()),
-                },
-                (None, None) => Err(wrong()),
-            },
+    fn said_charge(&self, figures: &Figures) -> Option<f64> {
+        if let Some(lie) = self.lie.charge_percent {
+            return Some(lie).filter(|charge| *charge >= 0.0);
+        }
+        let share = (figures.holds / self.capacity).clamp(0.0, 1.0);
+        let elapsed = figures.since.as_secs_f64();
+        let said = match (self.device.charge, self.mains) {
+            (ChargeManner::True, _) => share,
+            (ChargeManner::Stuck, _) => 1.0,
+            (ChargeManner::Sagging, false) => share - SAG / 100.0 * (elapsed / SAG_TAKES).min(1.0),
+            (ChargeManner::Sagging, true) => share + (1.0 - share) * (elapsed / SURFACE_CHARGE).min(1.0),
+        };
+        match self.profile() {
+            Some(profile) => profile.charge(said.max(0.0)),
+            None => Some((said.max(0.0) * 100.0).round()),
         }
     }
-}
 
-impl TryFrom<String> for RuntimeLie {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+    /// What it says of its runtime, where that would be this by what it knows; `is_third`: whether this poll is a third one.
+    fn said_runtime(&self, time: Duration, runtime: Option<Duration>, is_third: bool) -> Option<Duration> {
+        let profile = self.profile();
+        let runtime = runtime.map(|it| it.mul_f64(self.promises() / self.capacity));
+        let full = Duration::try_from_secs_f64(self.promises().round()).ok();
+        let (manner, frozen) = match (self.lie.runtime, self.device.runtime, profile) {
+            (Some(lie), ..) => (Some(lie), Some(self.frozen)),
+            (None, _, Some(profile)) if profile.runtime.is_none() => (Some(RuntimeLie::Missing), None),
+            (None, _, Some(profile)) if profile.fixed_runtime().is_some() => {
+                (profile.fixed_runtime().map(RuntimeLie::Fixed), None)
+            }
+            (None, manner, _) => (manner, full),
+        };
+        let since = if self.mains { Duration::ZERO } else { time.saturating_sub(self.since) };
+        match manner {
+            None => runtime,
+            Some(RuntimeLie::Missing) => None,
+            Some(RuntimeLie::Frozen) => frozen,
+            Some(RuntimeLie::Jumping) => runtime.map(|it| if is_third { it * 10 } else { it }),
+            Some(RuntimeLie::Counting) => Some(since),
+            Some(RuntimeLie::Fixed(seconds)) => Some(Duration::from_secs(seconds)),
+            Some(RuntimeLie::Times(factor)) => runtime.map(|it| it.mul_f64(factor)),
+        }
     }
-}
 
-impl From<RuntimeLie> for String {
-    fn from(lie: RuntimeLie) -> Self {
-        lie.to_string()
+    fn said_load(&self, figures: &Figures) -> Option<f64> {
+        if let Some(lie) = self.lie.load_percent {
+            return Some(lie).filter(|load| *load >= 0.0);
+        }
+        let of_profile = self.profile().map(|it| it.load);
+        let full = match (self.device.load_percent, of_profile) {
+            (_, Some(None)) => return None,
+            (Some(percent), _) | (None, Some(Some(percent))) => percent,
+            (None, None) => 100.0,
+        };
+        Some((figures.load * full).round())
+    }
+
+    fn said_charge_low(&self) -> Option<f64> {
+        match self.lie.charge_low_percent {
+            Some(lie) => Some(lie).filter(|low| *low >= 0.0),
+            None => self.profile().and_then(|it| it.charge_low),
+        }
+    }
+
+    fn said_device(&self, name: &UpsName) -> Option<String> {
+        match &self.lie.device {
+            Some(device) => Some(device.clone()).filter(|device| !device.is_empty()),
+            None => Some(format!("{name}-{}", self.replaced + 1)),
+        }
+    }
+
+    /// What it says in `ups.status`.
+    pub fn words(&self) -> String {
+        let mut words = match &self.lie.status {
+            Some(status) => status.clone(),
+            None => self.true_words(),
+        };
+        for word in &self.extra_words {
+            words.push(' ');
+            words.push_str(word);
+        }
+        words
+    }
+
+    /// OL or OB as it is, with what it always says.
+    fn true_words(&self) -> String {
+        let words = match (self.mains, self.holds < self.capacity) {
+            (true, true) => "OL CHRG",
+            (true, false) => "OL",
+            (false, _) => "OB DISCHRG",
+        };
+        let Some(profile) = self.profile() else { return words.to_owned() };
+        let standing = profile.standing(!self.mains);
+        let is_low = !self.mains && !self.device.never_low && self.share() <= self.low_share();
+        words.split(' ').chain(standing).chain(is_low.then_some("LB")).collect::<Vec<_>>().join(" ")
+    }
+
+    fn low_share(&self) -> f64 {
+        let low = self.profile().and_then(|it| it.charge_low).filter(|low| (1.0..=60.0).contains(low));
+        low.map_or(LOW_SHARE, |low| low / 100.0)
+    }
+
+    /// What it says of the command that cuts its load, where anybody asks.
+    pub(super) fn said_cut(&self) -> Option<LoadCutReading> {
+        let cut = self.cut.as_ref()?;
+        match self.device.cut {
+            CutManner::Silent => None,
+            CutManner::Known => Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay) }),
+            CutManner::OtherDelay => Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay / 2) }),
+            CutManner::Unknown => Some(LoadCutReading { is_known: Some(false), delay: None }),
+        }
     }
 }
 
@@ -150,7 +279,7 @@ impl World {
     /// How long the battery of a UPS lasts from now on, by the truth.
     pub fn true_runtime(&self, name: &UpsName) -> Option<Duration> {
         let battery = self.upses.get(name)?;
-        Duration::try_from_secs_f64((battery.holds / self.load(name).max(0.01)).round()).ok()
+        runtime(battery.holds, self.load(name))
     }
 
     /// Makes a UPS say something else than the truth from now on; an empty lie makes it honest.
@@ -161,49 +290,31 @@ impl World {
         }
     }
 
-    pub(super) fn observe_ups(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
+    /// What upsd says of a UPS now.
+    pub fn says(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
         let poll = config.ups_policy.poll.as_secs().max(1);
         let began = Duration::from_secs(self.time.as_secs() / poll * poll);
-        let (load, runtime) = (self.load(name), self.true_runtime(name));
         let is_third = (self.time.as_secs() / poll).is_multiple_of(3);
         let Some(battery) = self.upses.get(name) else { return Reading::not_yet() };
-        if !battery.answers {
-            return Reading::unknown(battery.silence, format!("upsd: {:?}", battery.silence), began);
+        if let Some(silence) = self.silence_of(battery) {
+            return Reading::unknown(silence, format!("upsd: {silence:?}"), began);
         }
-        let runtime = match battery.lie.runtime {
-            None => runtime,
-            Some(RuntimeLie::Missing) => None,
-            Some(RuntimeLie::Frozen) => Some(battery.frozen),
-            Some(RuntimeLie::Jumping) => runtime.map(|it| if is_third { it * 10 } else { it }),
-            Some(RuntimeLie::Fixed(seconds)) => Some(Duration::from_secs(seconds)),
-            Some(RuntimeLie::Times(factor)) => runtime.map(|it| it.mul_f64(factor)),
-        };
-        let charge = (battery.holds / battery.capacity * 100.0).round();
+        let figures = &battery.figures;
         let reading = UpsReading {
             status: UpsStatus::parse(&battery.words()),
-            charge_percent: Some(battery.lie.charge_percent.unwrap_or(charge)).filter(|charge| *charge >= 0.0),
-            runtime,
-            load_percent: Some((load * 100.0).round()),
-            driver_interval: Some(DRIVER_INTERVAL),
+            charge_percent: battery.said_charge(figures),
+            runtime: battery.said_runtime(self.time, runtime(figures.holds, figures.load), is_third),
+            load_percent: battery.said_load(figures),
+            driver_interval: Some(battery.interval()),
             model: None,
+            charge_low_percent: battery.said_charge_low(),
+            device: battery.said_device(name),
         };
         Reading::known(reading, began)
     }
 }
 
-impl Battery {
-    /// What it says in `ups.status`.
-    pub fn words(&self) -> String {
-        let true_words = match (self.mains, self.holds < self.capacity) {
-            (true, true) => "OL CHRG",
-            (true, false) => "OL",
-            (false, _) => "OB DISCHRG",
-        };
-        let mut words = self.lie.status.clone().unwrap_or_else(|| true_words.to_owned());
-        for word in &self.extra_words {
-            words.push(' ');
-            words.push_str(word);
-        }
-        words
-    }
+/// How long so much lasts under this load.
+fn runtime(holds: f64, load: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64((holds / load.max(0.01)).round()).ok()
 }

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ups::Battery;
 use super::{Host, Object, World};
 use crate::config::Config;
-use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit};
+use crate::model::{BootId, FailureKind, NodeName, Reading, Role, Unit, UpsName};
 use crate::snapshot::{
     ApiServer, ApiSnapshot, AttachmentObject, Datastore, EtcdMember, HostReading, NodeObject, PodObject, Snapshot,
     UnitState,
@@ -20,20 +21,27 @@ impl World {
         self.pods.iter().filter_map(|pod| pod.node.as_ref()).for_each(|node| *pods.entry(node).or_default() += 1);
         let host = |name| self.observe_host(name, pods.get(name).copied().unwrap_or_default());
         Snapshot {
-            upses: self.upses.keys().map(|name| (name.clone(), self.observe_ups(config, name))).collect(),
+            upses: self.upses.keys().map(|name| (name.clone(), self.says(config, name))).collect(),
             hosts: config.managed().map(|(name, _)| (name.clone(), host(name))).collect(),
             api: self.observe_api(config),
             peers: {
                 let peers = config.coordination.peer_hosts.iter();
                 peers.map(|peer| (peer.name.clone(), self.observe_peer(&peer.name))).collect()
             },
-            load_cuts: BTreeMap::new(),
+            witnesses: {
+                let seen = |name: &UpsName| Some((name.clone(), self.observe_witness(config, name)?));
+                self.upses.keys().filter_map(seen).collect()
+            },
+            load_cuts: {
+                let said = |(name, battery): (&UpsName, &Battery)| Some((name.clone(), battery.said_cut()?));
+                self.upses.iter().filter_map(said).collect()
+            },
         }
     }
 
     fn observe_host(&self, name: &NodeName, pods: u32) -> Reading<HostReading> {
         let host = &self.hosts[name];
-        if !host.is_on || !host.is_reachable {
+        if !self.is_heard(name) {
             return Reading::unknown(FailureKind::TimedOut, "connection timed out", self.time);
         }
         if host.is_confused {
@@ -49,7 +57,7 @@ impl World {
             .iter()
             .find(|(_, host)| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running)
             .map(|(name, _)| name);
-        let runs_etcd = is_server && matches!(host.unit, UnitState::Running);
+        let runs_etcd = is_server && host.unit == UnitState::Running && self.datastore == Datastore::Etcd;
         let pods = if host.is_killed { 0 } else { pods };
         Reading::known(
             HostReading {
@@ -58,25 +66,26 @@ impl World {
                 k3s,
                 k3s_agent,
                 containers: host.system_containers.saturating_add(pods),
-                killall_allowed: true,
-                datastore: is_server.then_some(Datastore::Etcd),
+                killall_allowed: host.killall_allowed,
+                datastore: is_server.then_some(self.datastore),
                 etcd: runs_etcd.then(|| EtcdMember {
                     is_healthy: self.has_quorum(),
                     is_leader: self.has_quorum() && leader == Some(name),
                 }),
                 etcd_snapshots: is_server.then(|| self.etcd_snapshots.get(name).cloned().unwrap_or_default()),
-                is_saving_etcd_snapshot: false,
+                is_saving_etcd_snapshot: host.saving.is_some(),
                 is_time_synced: self.host_clock(name).is_synced,
-                ntp_ahead_seconds: None,
+                ntp_ahead_seconds: host.has_ntp.then(|| self.host_clock(name).ahead_seconds),
                 clock: Some(self.observe_clock(name)),
+                up_for: Some(self.time.saturating_sub(host.booted)),
             },
             self.time,
         )
     }
 
     fn observe_api(&self, config: &Config) -> ApiSnapshot {
-        let server = |host: &Host| {
-            if host.is_on && host.is_reachable && host.unit == UnitState::Running && !self.is_api_gone {
+        let server = |name: &NodeName, host: &Host| {
+            if self.is_heard(name) && host.unit == UnitState::Running && !self.is_api_gone {
                 let failed = if self.has_quorum() { BTreeSet::new() } else { BTreeSet::from(["etcd".to_owned()]) };
                 Reading::known(ApiServer { is_ready: self.has_quorum(), failed_checks: failed }, self.time)
             } else {
@@ -84,7 +93,7 @@ impl World {
             }
         };
         let servers = self.hosts.iter().filter(|(_, host)| host.role == Role::ControlPlane);
-        let servers = servers.map(|(name, host)| (name.clone(), server(host))).collect();
+        let servers = servers.map(|(name, host)| (name.clone(), server(name, host))).collect();
         let unknown = || (FailureKind::Unreachable, "no API server is ready");
         if !self.has_api() {
             let (kind, why) = unknown();

@@ -1,5 +1,6 @@
 //! The real binary: help, what it prints, and its exit codes.
 
+mod check;
 mod follow;
 mod scenarios;
 mod simulate;

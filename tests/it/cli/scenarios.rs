@@ -29,7 +29,7 @@ fn the_list_names_every_scenario_with_its_claim_and_its_incidents() {
     assert!(row.ends_with("  techno-tim#185"), "{row}");
     let listed: serde_json::Value = serde_json::from_str(&simulate(&["list", "-o", "json"]).out).expect("it is JSON");
     assert_eq!(listed.as_array().expect("a list").len(), ran.out.lines().count() - 1);
-    assert_eq!(listed[0]["name"], "alarm-of-economy-mode");
+    assert_eq!(listed[0]["name"], "aged-battery-that-tops-out-at-45");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use hecate::simulate::blueprint;
+
 use super::{Host, Ran, hecate};
 
 fn run(arguments: &[&str]) -> Ran {
@@ -21,7 +23,8 @@ fn a_rehearsal_says_how_many_were_dark_in_time_and_what_was_left() {
     assert_eq!(report["played"].as_array().unwrap().len(), 8);
     assert_eq!(report["share"], 1.0);
     assert_eq!(report["failures"], serde_json::json!([]));
-    for key in ["battery", "darkAfter", "darkAfterTrigger", "batteryLeft"] {
+    assert_eq!((&report["hadToRun"], &report["runningAgain"]), (&8.into(), &8.into()));
+    for key in ["battery", "darkAfter", "darkAfterTrigger", "batteryLeft", "runningAfter"] {
         assert!(report[key]["p50"].as_f64().unwrap() > 0.0, "{key}: {}", report[key]);
     }
     assert!(report["slowest"][0]["step"].is_string());
@@ -29,7 +32,7 @@ fn a_rehearsal_says_how_many_were_dark_in_time_and_what_was_left() {
 
 #[test]
 fn a_battery_too_small_ends_with_13_and_says_how_to_see_it() {
-    let ran = run(&["simulate", "--outages", "30", "--runtime-minutes", "1"]);
+    let ran = run(&["simulate", "--outages", "8", "--runtime-minutes", "1"]);
     assert_eq!(ran.code, Some(13), "{ran:?}");
     assert!(ran.out.is_ascii(), "no terminal: {}", ran.out);
     assert!(ran.out.contains(" lost power; "), "{}", ran.out);
@@ -38,6 +41,33 @@ fn a_battery_too_small_ends_with_13_and_says_how_to_see_it() {
     let replayed = run(&again.split(' ').collect::<Vec<_>>());
     assert_eq!(replayed.code, Some(13), "{replayed:?}");
     assert!(replayed.out.contains("* mains are lost") && replayed.out.contains(" loses power"), "{}", replayed.out);
+}
+
+#[test]
+fn a_cluster_that_would_not_run_again_ends_with_13_and_says_what_is_in_the_way() {
+    // A peer starts nothing unasked, so its cluster stays dark.
+    let host = Host::new();
+    let text = blueprint::text(3, 2) + "coordination: {role: peer, peer_hosts: [titan-db]}\n";
+    std::fs::write(host.folder.path().join("hecate.yaml"), text).unwrap();
+    let ran = host.run(&["simulate", "power-cut", "--outage-minutes", "600"]);
+    assert_eq!(ran.code, Some(13), "{ran:?}");
+    assert!(ran.out.contains("running again   not within 24 h\n"), "{}", ran.out);
+    assert!(ran.out.contains("in the way      this host is a peer"), "{}", ran.out);
+    let ran = host.run(&["simulate", "--outages", "2"]);
+    assert_eq!(ran.code, Some(13), "{ran:?}");
+    assert!(ran.out.contains("dark in time                  2 of 2, 100.0 %\n"), "the first answer: {}", ran.out);
+    assert!(ran.out.contains("running again                 0 of 2, 0.0 %\n"), "the second one: {}", ran.out);
+    assert!(ran.out.contains("     never |") && ran.out.contains("2 not running"), "its chart: {}", ran.out);
+    assert!(ran.out.contains("does not run again: this host is a peer"), "{}", ran.out);
+}
+
+#[test]
+fn a_battery_below_the_gate_is_told_with_its_figures_and_what_to_do() {
+    for play in [&["--outages", "1"][..], &["power-cut"]] {
+        let ran = run(&[&["simulate"], play, &["--runtime-minutes", "14"]].concat());
+        assert!(ran.out.contains("a full battery gives 14 min, the recharge gate"), "{}", ran.out);
+        assert!(ran.out.contains("what to do") && ran.out.contains("lower startup.bring_up_seconds"), "{}", ran.out);
+    }
 }
 
 #[test]
@@ -59,7 +89,12 @@ fn a_chart_is_one_file_that_needs_no_other() {
         let ran = run(&["simulate", "--outages", "6", "--runtime-minutes", "2", "--chart", path.to_str().unwrap()]);
         assert!(ran.err.contains("the chart is in "), "{ran:?}");
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with(begins) && text.contains("battery, median") && text.contains("prefers-color-scheme"));
+        assert!(
+            text.starts_with(begins)
+                && text.contains("until all ran again")
+                && text.contains("battery, median")
+                && text.contains("prefers-color-scheme")
+        );
         assert!(!text.replace("http://www.w3.org/2000/svg", "").contains("http"), "nothing is fetched");
     }
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();

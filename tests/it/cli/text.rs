@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hecate::status::render::{Palette, View, plan, progress, status};
-use hecate::status::{Actor, Status};
+use hecate::status::{Actor, BatteryRow, Status};
 
 use super::{Host, Ran, hecate};
-use crate::samples::{blocked, healthy, on_battery};
+use crate::samples::{battery, blocked, healthy, on_battery};
 
 fn plain(value: &Status) -> String {
     status(value, View { palette: Palette::PLAIN, age: Some(Duration::from_secs(3)) })
@@ -16,8 +16,10 @@ fn plain(value: &Status) -> String {
 #[test]
 fn help_of_every_command() {
     let mut text = String::new();
-    let commands = ["", "daemon", "startup", "shutdown", "status", "set-desired", "pause", "resume", "check", "enroll"];
-    let simulations = [vec!["simulate"], vec!["simulate", "power-cut"], vec!["simulate", "list"]];
+    let commands =
+        ["", "daemon", "startup", "shutdown", "status", "set-desired", "pause", "resume", "ups", "check", "enroll"];
+    let simulations =
+        [vec!["ups", "forget"], vec!["simulate"], vec!["simulate", "power-cut"], vec!["simulate", "list"]];
     let every = commands.iter().map(|name| if name.is_empty() { vec![] } else { vec![*name] }).chain(simulations);
     for mut arguments in every {
         writeln!(text, "$ hecate {} --help", arguments.join(" ")).unwrap();
@@ -42,6 +44,28 @@ fn status_of_a_cluster_going_down_on_battery() {
 #[test]
 fn status_of_a_blocked_bring_up() {
     insta::assert_snapshot!(plain(&blocked()));
+}
+
+#[test]
+fn status_says_what_is_known_of_a_battery_and_how_old_that_is() {
+    let mut known = healthy();
+    known.upses.values_mut().for_each(|row| row.battery = Some(battery(34)));
+    assert!(!plain(&healthy()).contains("BATTERY"), "nothing is known");
+    insta::assert_snapshot!(plain(&known));
+    known.upses.values_mut().for_each(|row| row.battery = Some(battery(200)));
+    assert!(plain(&known).contains("(200 days ago), too old to rely on"), "{}", plain(&known));
+    let unknown = BatteryRow {
+        full_runtime: None,
+        record: None,
+        proof: None,
+        watched_for: Some(Duration::from_secs(5 * 3600)),
+        is_recharge_learned: false,
+        ..battery(34)
+    };
+    known.upses.values_mut().for_each(|row| row.battery = Some(unknown.clone()));
+    let text = plain(&known);
+    assert!(text.contains("not yet, 5 h of calm so far  nothing yet"), "{text}");
+    assert!(text.contains("6 h (configured)"), "{text}");
 }
 
 #[test]

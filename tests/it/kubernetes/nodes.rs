@@ -26,6 +26,7 @@ fn shutdown() -> Shutdown {
         unit_stop_timeout: LONG,
         killall: true,
         off_confirm: LONG,
+        off_tail: LONG,
         unreachable_limit: LONG,
         api_wait: LONG,
     }

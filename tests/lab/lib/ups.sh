@@ -23,6 +23,9 @@ ups_start() {
 [monuser]
   password = secret
   upsmon secondary
+[cutter]
+  password = cutpass
+  instcmds = shutdown.return
 C
   for u in "${UPSES[@]}"; do
     cat >"$UPS_DIR/etc/$u.dev" <<C

@@ -4,6 +4,8 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod devices;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,13 +15,13 @@ use crate::desired::ups_policy::{self, DeclaredChange, Rewritten};
 use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
 use crate::history::{History, Run, RunResult, RunStep};
 use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, Phase, PoweredOff, Wish};
-use crate::model::{ClusterState, NodeName, Now, Reading, RunId, Stamp, Uid};
+use crate::model::{ClusterState, NodeName, Now, Reading, RunId, Stamp, Uid, UpsName};
 use crate::plan::scene::Scene;
 use crate::plan::step::{Outcome, Step};
 use crate::plan::{self, Marks, Plan, identity, load_cut};
 use crate::snapshot::{HostReading, Snapshot, UnitState};
 use crate::status::{Actor, HostState, Status, UpsVerdict, rows};
-use crate::tracker::Memory;
+use crate::tracker::{LowRun, Memory};
 
 /// A full load recorded anew must differ by so many percentage points from the one that is known: the ledger is not
 /// written for noise.
@@ -34,7 +36,7 @@ pub struct Decision {
     pub plan: Plan,
     /// Everything a person may want to see. Who acts, the pass' number and the last steps are the loop's to fill in.
     pub status: Status,
-    /// Changes of the overrides in `desired.yaml`.
+    /// Changes of `desired.yaml`.
     pub declared_changes: Vec<DeclaredChange>,
     /// The new ledger, where a fact changed.
     pub ledger_write: Option<Ledger>,
@@ -48,6 +50,8 @@ pub struct Decision {
     pub drain_owed: BTreeMap<NodeName, BTreeSet<Uid>>,
     /// Keys of the steps whose attempts are remembered.
     pub wanted: BTreeSet<String>,
+    /// The low polls in a row of each UPS.
+    pub low_runs: BTreeMap<UpsName, Option<LowRun>>,
 }
 
 /// What a pass knows. Nothing else enters a decision.
@@ -81,6 +85,8 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     forget_returned(&mut ledger, config, snapshot, now);
     hear_peers(&mut ledger, config, snapshot, now);
     let twins = identity::twins(config, snapshot, &ledger, now);
+    let is_descent = effective.state() != ClusterState::Running;
+    let right_hosts = identity::right_hosts(config, snapshot, &ledger, &twins, is_descent, now);
     let (episode, ended) = episode(declared, &effective, &ledger, now);
     let episode_began = known.ledger.episode.as_ref().is_none_or(|old| old.run != episode.run);
     let scene = Scene {
@@ -96,6 +102,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         ledger_problem: known.ledger_problem,
         history,
         twins: &twins,
+        right_hosts: &right_hosts,
         episode: &episode,
         memory: if episode_began { &memory.clone().without_episode() } else { memory },
     };
@@ -113,6 +120,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
         waiting_since: marks.waiting_since,
         drain_owed: marks.drain_owed,
         wanted: marks.wanted,
+        low_runs: power.low_runs(),
         status,
         plan,
         effective,
@@ -307,7 +315,7 @@ fn bare_record(episode: &Episode, memory: &Memory, result: RunResult, now: &Now)
 
 /// Puts into the ledger what the world cannot tell and what must survive.
 fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episode) {
-    ledger.on_battery_since.clone_from(&scene.power.on_battery_since);
+    remember_power(ledger, scene);
     for planned in &plan.start {
         match &planned.step {
             Step::PowerOff { node, boot_id, path, .. } => {
@@ -317,8 +325,11 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
                     path: *path,
                     run: Some(episode.run.clone()),
                     woken: None,
+                    accepted: false,
+                    is_blind: scene.is_blind(node),
                     by_override: scene.effective.is_override(),
                 };
+                boot_id.iter().for_each(|boot| _ = ledger.boots.entry(node.clone()).or_insert_with(|| boot.clone()));
                 // A second try of the same descent dates nothing anew.
                 if ledger.powered_off.get(node).is_none_or(|old| old.run != told.run) {
                     ledger.powered_off.insert(node.clone(), told);
@@ -367,6 +378,44 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
         ledger.load_cuts.clear();
     }
     ledger.episode = Some(episode);
+}
+
+/// What an outage leaves behind: who said what since when, which flags it ended, and who took its power-off.
+fn remember_power(ledger: &mut Ledger, scene: &Scene<'_>) {
+    ledger.on_battery_since.clone_from(&scene.power.on_battery_since);
+    devices::remember(ledger, scene);
+    let has_override = scene.effective.is_override() || scene.effective.is_partial();
+    let is_silent = |ups: &UpsName| scene.power.upses.get(ups).is_some_and(|one| one.silent_for.is_some());
+    ledger.silent_since.retain(|ups, _| has_override && is_silent(ups));
+    for (ups, one) in scene.power.upses.iter().filter(|_| has_override) {
+        if let Some(silent) = one.silent_for {
+            ledger.silent_since.entry(ups.clone()).or_insert_with(|| scene.now.stamp_before(silent));
+        }
+    }
+    if has_override {
+        ledger.spent_options = Some(scene.episode.key.wish.clone());
+        let speaks = scene.power.upses.values().any(|one| one.is_on_battery() && one.silent_for.is_none());
+        for (name, _) in scene.nodes().filter(|_| speaks) {
+            if let Some(host) = scene.host(name)
+                && ledger.boots.get(name) != Some(&host.boot_id)
+            {
+                ledger.boots.insert(name.clone(), host.boot_id.clone());
+            }
+        }
+    } else {
+        ledger.boots.clear();
+    }
+    let is_new = scene.ledger.descents.last().is_none_or(|last| *last != scene.episode.began);
+    if has_override && is_new && scene.episode.key.is_override {
+        ledger.descents.push(scene.episode.began.clone());
+        let surplus = ledger.descents.len().saturating_sub(Ledger::DESCENTS_MAX);
+        ledger.descents.drain(..surplus);
+    }
+    for (name, told) in &mut ledger.powered_off {
+        let step = Step::PowerOff { node: name.clone(), machine_id: None, boot_id: None, path: told.path };
+        told.accepted |=
+            !told.is_blind && scene.memory.attempts.get(&step.key()).is_some_and(|last| last.outcome == Outcome::Tried);
+    }
 }
 
 /// What was drained stays so until its k3s runs again, which brings its workload back.

@@ -5,18 +5,25 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+pub mod low;
+mod ups;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::UpsPolicy;
 use crate::decide::Decision;
 use crate::desired::ups_policy::DeclaredChange;
-use crate::desired::ups_policy::words::is_telling;
 use crate::history::{Run, RunStep};
 use crate::ledger::Ledger;
 use crate::model::{FailureKind, NodeName, Now, Reading, Uid, UpsName};
 use crate::plan::Planned;
 use crate::plan::step::{Outcome, Step, Target};
-use crate::snapshot::{Snapshot, UnitState, UpsReading, UpsWord};
+use crate::snapshot::{Snapshot, UnitState};
+
+pub use self::low::Low;
+pub use self::ups::{Climb, DrawnFrom, Figures, Line, LowRun, Outage, UpsMemory, UpsSample};
 
 /// On battery, a step that relies on the ledger goes on without after this time: a full disk must not keep a cluster
 /// running into the end of its battery.
@@ -26,7 +33,12 @@ pub const LEDGER_PATIENCE_ON_BATTERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// A pass has looked.
-    Observed(&'a Snapshot),
+    Observed {
+        /// What was seen.
+        snapshot: &'a Snapshot,
+        /// How long mains must stand, and how long silence may last.
+        policy: &'a UpsPolicy,
+    },
     /// A pass has decided.
     Decided(&'a Decision),
     /// An attempt ended.
@@ -38,6 +50,8 @@ pub enum Event<'a> {
     },
     /// The ledger of this number is on disk.
     LedgerPersisted(u64),
+    /// The first so many of the changes of `desired.yaml` are on disk.
+    DeclaredSaved(usize),
     /// A new episode began: what belonged to the old one is forgotten.
     EpisodeBegan,
 }
@@ -60,6 +74,8 @@ pub enum Command {
     Start(Planned),
     /// Look at this target anew at once.
     Observe(Target),
+    /// Put this into `low.json`, which needs no fsync: a restart within this boot goes on from it.
+    KeepLow(Arc<Low>),
 }
 
 /// What was learned since hecate started. May be lost at any time.
@@ -89,6 +105,12 @@ pub struct Memory {
     pub run_steps: Vec<RunStep>,
     /// When each UPS was sent the command that cuts its load, or may have been; no episode forgets it.
     pub cuts_sent: BTreeMap<UpsName, Duration>,
+    /// When each host was woken last.
+    pub woken: BTreeMap<NodeName, Duration>,
+    /// Changes of `desired.yaml` that are obeyed and not on disk yet, in their order.
+    pub unsaved: Vec<DeclaredChange>,
+    /// What `low.json` holds.
+    pub kept_low: Option<Arc<Low>>,
     /// When this memory began.
     pub began: Duration,
 }
@@ -123,53 +145,15 @@ pub struct Attempt {
     pub ended: Duration,
     /// How.
     pub outcome: Outcome,
-}
-
-/// The last polls of one UPS.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct UpsMemory {
-    /// Answers, oldest first; at most [`UpsMemory::SAMPLES_MAX`].
-    pub samples: VecDeque<UpsSample>,
-    /// Since when each word of the last answer has stood without a break; longer than the samples reach back.
-    pub words_since: BTreeMap<UpsWord, Duration>,
-    /// When the first answer came.
-    pub first: Option<Duration>,
-    /// When an answer last told anything of mains and battery.
-    pub told: Option<Duration>,
-    /// Since when `battery.runtime` has said what it says now.
-    pub runtime_since: Option<Duration>,
-    /// The first answer of the present stretch on battery.
-    pub drawn_from: Option<DrawnFrom>,
-}
-
-/// Where a stretch on battery began.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DrawnFrom {
-    /// When the poll began.
-    pub began: Duration,
-    /// `battery.charge` then.
-    pub charge: Option<f64>,
-}
-
-impl UpsMemory {
-    /// More than any debounce may count, see `config/validate.rs`.
-    pub const SAMPLES_MAX: usize = 120;
-}
-
-/// One answer of a UPS.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpsSample {
-    /// When the poll began.
-    pub began: Duration,
-    /// What it said.
-    pub reading: UpsReading,
+    /// What they acted on: until that was looked at again nobody knows whether more of them are wanted.
+    pub target: Target,
 }
 
 /// Takes an event in and says what must be done.
 pub fn track(mut memory: Memory, event: Event<'_>, now: &Now) -> (Memory, Vec<Command>) {
     let mut commands = Vec::new();
     match event {
-        Event::Observed(snapshot) => observed(&mut memory, snapshot, now),
+        Event::Observed { snapshot, policy } => observed(&mut memory, snapshot, policy, now),
         Event::Decided(decision) => decided(&mut memory, decision, now, &mut commands),
         Event::Ended { target, outcome } => {
             if let Some(ended) = memory.in_flight.remove(&target) {
@@ -182,6 +166,9 @@ pub fn track(mut memory: Memory, event: Event<'_>, now: &Now) -> (Memory, Vec<Co
             if number == memory.ledger_number {
                 memory.ledger_pending = None;
             }
+        }
+        Event::DeclaredSaved(count) => {
+            memory.unsaved.drain(..count.min(memory.unsaved.len()));
         }
         Event::EpisodeBegan => memory = memory.without_episode(),
     }
@@ -203,6 +190,9 @@ fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) 
     {
         memory.cuts_sent.insert(ups.clone(), now.boottime);
     }
+    if let Step::Wake { node } = &ended.step {
+        memory.woken.insert(node.clone(), now.boottime);
+    }
     if outcome == Outcome::Cancelled {
         return;
     }
@@ -210,16 +200,22 @@ fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) 
         count: 0,
         ended: now.boottime,
         outcome: outcome.clone(),
+        target: ended.step.target(),
     });
     attempt.count = attempt.count.saturating_add(1);
     attempt.ended = now.boottime;
     attempt.outcome = outcome;
 }
 
-fn observed(memory: &mut Memory, snapshot: &Snapshot, now: &Now) {
+fn observed(memory: &mut Memory, snapshot: &Snapshot, policy: &UpsPolicy, now: &Now) {
     for (name, reading) in &snapshot.upses {
         if let Reading::Known { value, began } = reading {
-            memory.upses.entry(name.clone()).or_default().take(value, *began);
+            memory.upses.entry(name.clone()).or_default().take(value, *began, policy);
+        }
+    }
+    for (name, reading) in &snapshot.witnesses {
+        if let Reading::Known { value: true, began } = reading {
+            memory.upses.entry(name.clone()).or_default().witness_seen = Some(*began);
         }
     }
     for (name, reading) in &snapshot.hosts {
@@ -240,8 +236,9 @@ fn observed(memory: &mut Memory, snapshot: &Snapshot, now: &Now) {
                 FailureKind::Unreachable | FailureKind::TimedOut => {
                     memory.silent_since.entry(name.clone()).or_insert(now.boottime);
                 }
-                FailureKind::NotYet
-                | FailureKind::WrongHostKey
+                // A restart goes on from what its earlier life saw.
+                FailureKind::NotYet => {}
+                FailureKind::WrongHostKey
                 | FailureKind::AccessDenied
                 | FailureKind::Malformed
                 | FailureKind::DataStale
@@ -255,42 +252,17 @@ fn observed(memory: &mut Memory, snapshot: &Snapshot, now: &Now) {
     }
 }
 
-impl UpsMemory {
-    /// Takes a poll in, unless it is the one that is known already.
-    fn take(&mut self, reading: &UpsReading, began: Duration) {
-        if self.samples.back().is_some_and(|last| last.began >= began) {
-            return;
-        }
-        self.first.get_or_insert(began);
-        if is_telling(&reading.status) {
-            self.told = Some(began);
-        }
-        self.words_since.retain(|word, _| reading.status.has(*word));
-        for word in &reading.status.words {
-            self.words_since.entry(*word).or_insert(began);
-        }
-        if self.samples.back().is_none_or(|last| last.reading.runtime != reading.runtime) {
-            self.runtime_since = Some(began);
-        }
-        if reading.status.has(UpsWord::Ob) {
-            self.drawn_from.get_or_insert(DrawnFrom { began, charge: reading.charge_percent });
-        } else if reading.status.has(UpsWord::Ol) {
-            self.drawn_from = None;
-        }
-        if self.samples.len() == Self::SAMPLES_MAX {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(UpsSample { began, reading: reading.clone() });
-    }
-}
-
 fn decided(memory: &mut Memory, decision: &Decision, now: &Now, commands: &mut Vec<Command>) {
     memory.attempts.retain(|key, _| decision.wanted.contains(key));
     memory.waits = decision.waiting_since.clone();
+    for (name, run) in &decision.low_runs {
+        memory.upses.entry(name.clone()).or_default().low.clone_from(run);
+    }
     for (node, owed) in &decision.drain_owed {
         memory.drain_owed.entry(node.clone()).or_insert_with(|| owed.clone());
     }
     if !decision.declared_changes.is_empty() {
+        memory.unsaved.extend(decision.declared_changes.iter().cloned());
         commands.push(Command::ChangeDeclared(decision.declared_changes.clone()));
     }
     if let Some(ledger) = &decision.ledger_write {

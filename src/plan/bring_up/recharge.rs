@@ -1,0 +1,246 @@
+//! The recharge gate: what is stopped is started only when its batteries hold one bring-up and one more full shutdown.
+//!
+//! Pure. It judges energy, never the runtime at the present load, which reads 0 or hours while everything is off. It is
+//! judged load by load with its feeds, as the trigger is, and never holds a start for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::config::{Node, RechargeTimeout};
+use crate::desired::ups_policy;
+use crate::desired::ups_policy::battery::Battery;
+use crate::model::{NodeName, UpsName};
+use crate::plan::blocker::{Blocker, WaitReason, Warning};
+use crate::plan::scene::{Draft, Scene};
+use crate::snapshot::UpsReading;
+use crate::status::{HostState, UpsVerdict};
+use crate::tracker::UpsMemory;
+
+use super::needs_start;
+
+/// A battery with so much of its charge is full: it will never hold more.
+const FULL_PERCENT: f64 = 95.0;
+/// A charge that has stood for so long without charging is as high as it gets.
+const SETTLED: Duration = Duration::from_secs(3600);
+/// A gate that was open closes again only below this share of what opens it.
+const HYSTERESIS: f64 = 0.9;
+/// Descents within so long double the time for which mains must stand.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// No time for mains to stand is longer.
+const MAINS_STABLE_MAX: Duration = Duration::from_secs(3600);
+
+/// What a UPS has for a start.
+enum Energy {
+    Enough,
+    Short(String),
+    Silent(String),
+    /// On battery, which is another guard's matter.
+    None,
+}
+
+/// What the gate holds.
+#[derive(Debug, Default)]
+pub(super) struct HeldBack {
+    /// Everything: the UPSes of the hecate host, or those that nothing names, have too little.
+    pub(super) all: bool,
+    /// Nodes whose own feeds have too little.
+    pub(super) nodes: BTreeSet<NodeName>,
+}
+
+/// Finds what must wait for batteries that hold too little, and for UPSes that say nothing.
+pub(super) fn gate(scene: &Scene<'_>, draft: &mut Draft) -> HeldBack {
+    let energies: BTreeMap<&UpsName, Energy> =
+        scene.power.upses.keys().map(|ups| (ups, energy(scene, draft, ups))).collect();
+    let (mut short, mut silent) = (BTreeMap::new(), BTreeMap::new());
+    let mut starved = Vec::new();
+    for (node, feeds, min_supplies) in starting(scene) {
+        let has = |ups: &&UpsName| match energies.get(ups) {
+            Some(Energy::Enough) | None => true,
+            Some(Energy::Short(_) | Energy::Silent(_) | Energy::None) => false,
+        };
+        if feeds.iter().copied().filter(has).count() >= min_supplies {
+            continue;
+        }
+        for ups in &feeds {
+            match energies.get(ups) {
+                Some(Energy::Short(evidence)) => _ = short.insert((*ups).clone(), evidence.clone()),
+                Some(Energy::Silent(evidence)) => _ = silent.insert((*ups).clone(), evidence.clone()),
+                Some(Energy::Enough | Energy::None) | None => {}
+            }
+        }
+        starved.push((node, feeds));
+    }
+    let holds_short = hold_for_energy(scene, draft, &short);
+    let holds_silent = hold_for_word(scene, draft, &silent);
+    let mut held = HeldBack::default();
+    for (node, feeds) in starved {
+        let is_held = feeds
+            .iter()
+            .any(|ups| holds_short && short.contains_key(*ups) || holds_silent && silent.contains_key(*ups));
+        match node {
+            Some(node) if is_held => _ = held.nodes.insert(node.clone()),
+            None => held.all |= is_held,
+            Some(_) => {}
+        }
+    }
+    held
+}
+
+/// Somebody who would be started, or None: everybody; with its feeds, and how many of them it needs.
+type Starting<'a> = (Option<&'a NodeName>, Vec<&'a UpsName>, usize);
+
+/// Everything that would be started, and the hecate host, which guards it; each UPS that nothing names counts by itself.
+fn starting<'a>(scene: &Scene<'a>) -> Vec<Starting<'a>> {
+    let starts = |node: Option<&NodeName>| node.is_none_or(|name| needs_start(scene, name));
+    let loads = ups_policy::loads(scene.config).into_iter().filter(|load| starts(load.node));
+    let loads = loads.map(|load| (load.node, load.feeds.iter().collect(), load.min_supplies));
+    loads.chain(scene.config.unnamed_upses.iter().map(|ups| (None, vec![ups], 1))).collect()
+}
+
+fn energy(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName) -> Energy {
+    let Some(assessment) = scene.power.upses.get(ups) else { return Energy::Enough };
+    match assessment.verdict {
+        UpsVerdict::Ignored => return Energy::Enough,
+        UpsVerdict::OnBattery | UpsVerdict::Critical => return Energy::None,
+        UpsVerdict::Unknown if is_upsd_to_come(scene, ups) => return Energy::Enough,
+        UpsVerdict::Unknown => return Energy::Silent(format!("{ups}: {}", assessment.evidence)),
+        UpsVerdict::OnLine => {}
+    }
+    let key = format!("recharged {ups}");
+    let was_open = scene.memory.waits.contains_key(&key);
+    let found = match scene.snapshot.upses.get(ups).and_then(|one| one.value()) {
+        Some(reading) => judge(scene, ups, reading, if was_open { HYSTERESIS } else { 1.0 }),
+        None => Err("no reading".to_owned()),
+    };
+    match found {
+        Ok(()) => {
+            draft.elapsed(scene, &key);
+            Energy::Enough
+        }
+        Err(evidence) => Energy::Short(evidence),
+    }
+}
+
+/// Whether the battery of a UPS on line holds enough, or what is missing.
+fn judge(scene: &Scene<'_>, ups: &UpsName, reading: &UpsReading, ease: f64) -> Result<(), String> {
+    let battery = ups_policy::battery(scene.ledger, ups);
+    let Some(settings) = scene.config.upses.get(ups) else { return Ok(()) };
+    let polls = scene.memory.upses.get(ups);
+    if polls.is_some_and(|polls| is_settled(scene, polls)) {
+        return Ok(());
+    }
+    let count = battery.own_count(settings.recharge, scene.now);
+    let is_void = polls.is_some_and(UpsMemory::is_charge_void);
+    let charge = reading.charge_percent.filter(|_| !is_void);
+    let charge = charge.map(|charge| (charge / battery.full_charge() * 100.0).clamp(0.0, 100.0));
+    if count >= FULL_PERCENT && charge.is_none_or(|charge| charge >= FULL_PERCENT) {
+        return Ok(());
+    }
+    let share = charge.map_or(count, |charge| charge.min(count));
+    let said = charge.map_or("no charge".to_owned(), |charge| format!("charge {charge:.0} %"));
+    enough(scene, battery, share, ease).map_err(|short| format!("{said}, own count {count:.0} %: {short}"))
+}
+
+fn enough(scene: &Scene<'_>, battery: Battery<'_>, share: f64, ease: f64) -> Result<(), String> {
+    let Some(full) = battery.full_runtime() else {
+        let least = scene.config.startup.recharge_charge_percent_min;
+        let short = format!("{share:.0} % of {least} %");
+        return if share >= least * ease { Ok(()) } else { Err(short) };
+    };
+    let needed = scene.config.startup.bring_up_time + scene.budget.full.time;
+    let holds = full.mul_f64(share / 100.0);
+    let short = format!("{} s of {} s at full load (full: {} s)", holds.as_secs(), needed.as_secs(), full.as_secs());
+    if holds >= needed.mul_f64(ease) { Ok(()) } else { Err(short) }
+}
+
+/// In calm times: names a battery that is too small even when it is full.
+pub(super) fn warn_early(scene: &Scene<'_>, draft: &mut Draft) {
+    let gate = scene.config.startup.bring_up_time + scene.budget.full.time;
+    let trigger = ups_policy::trigger_at(scene.config, scene.budget);
+    for (ups, _) in scene.power.upses.iter().filter(|(_, one)| one.verdict == UpsVerdict::OnLine) {
+        let Some(full) = ups_policy::battery(scene.ledger, ups).full_runtime() else { continue };
+        let asks = match (full <= trigger, full < gate) {
+            (true, _) => format!("the trigger is at {} s, so that every outage shuts down at once", trigger.as_secs()),
+            (false, true) => format!("the recharge gate asks for {} s", gate.as_secs()),
+            (false, false) => continue,
+        };
+        let evidence = format!("it gives {} s at full load when it is full, and {asks}", full.as_secs());
+        draft.warnings.push(Warning::BatteryTooSmall { ups: ups.clone(), evidence });
+    }
+}
+
+/// Whether the charge has stood for an hour without charging, after a rise that hecate saw and that was none of a voltage: it
+/// gets no higher, whatever it says.
+fn is_settled(scene: &Scene<'_>, polls: &UpsMemory) -> bool {
+    let Some(line) = &polls.line else { return false };
+    line.flat_since.is_some_and(|since| scene.now.since(since) >= SETTLED) && line.is_rise_honest()
+}
+
+/// Whether the upsd of a silent UPS runs on a host that is not up yet: its silence is no news then.
+pub(super) fn is_upsd_to_come(scene: &Scene<'_>, ups: &UpsName) -> bool {
+    scene.config.upsd_node(ups).is_some_and(|node| scene.host_state(node) != HostState::Up)
+}
+
+/// Says what is short of energy; gives whether that holds a start.
+fn hold_for_energy(scene: &Scene<'_>, draft: &mut Draft, short: &BTreeMap<UpsName, String>) -> bool {
+    if short.is_empty() {
+        return false;
+    }
+    let elapsed = draft.elapsed(scene, "recharge").max(scene.episode.began.age(scene.now));
+    let limit = scene.config.startup.recharge_max_wait;
+    let is_over = elapsed >= limit;
+    for (ups, evidence) in short {
+        let (ups, evidence) = (ups.clone(), evidence.clone());
+        match scene.config.startup.recharge_timeout {
+            _ if !is_over => draft.wait(WaitReason::Recharge { ups, evidence }, elapsed, Some(limit)),
+            RechargeTimeout::Start => draft.warnings.push(Warning::Unprotected { ups, evidence }),
+            RechargeTimeout::Hold => draft.blockers.push(Blocker::RechargeTooSlow { ups, evidence }),
+        }
+    }
+    !is_over || scene.config.startup.recharge_timeout == RechargeTimeout::Hold
+}
+
+/// No word from a UPS that feeds what starts holds the start, but not for ever: a dead UPS daemon must not keep a cluster
+/// dark. Gives whether it holds.
+fn hold_for_word(scene: &Scene<'_>, draft: &mut Draft, silent: &BTreeMap<UpsName, String>) -> bool {
+    if silent.is_empty() {
+        return false;
+    }
+    let elapsed = draft.elapsed(scene, "ups-unknown");
+    let evidence = silent.values().cloned().collect::<Vec<_>>().join("; ");
+    let starts_in = match scene.config.startup.ups_unknown_grace {
+        Some(grace) if elapsed >= grace => return false,
+        Some(grace) => Some(grace - elapsed),
+        None => None,
+    };
+    draft.blockers.push(Blocker::UpsUnknown { evidence, starts_in });
+    true
+}
+
+/// How long mains must have stood before a host that is off is switched on: twice as long for each descent within a day.
+fn mains_stable(scene: &Scene<'_>) -> Duration {
+    let descents = scene.ledger.descents.iter().filter(|stamp| stamp.age(scene.now) <= DAY).count();
+    match u32::try_from(descents) {
+        Ok(0) | Err(_) => Duration::ZERO,
+        Ok(count) => {
+            let doubled = scene.config.startup.mains_stable.saturating_mul(1 << (count - 1).min(12));
+            doubled.min(MAINS_STABLE_MAX.max(scene.config.startup.mains_stable))
+        }
+    }
+}
+
+/// Whether the mains of a host, and of the hecate host, have stood for long enough to switch it on; says what is waited for where they have not.
+pub(super) fn has_stood(scene: &Scene<'_>, draft: &mut Draft, node: &Node) -> bool {
+    let needed = mains_stable(scene);
+    let feeds = node.feeds.iter().chain(&scene.config.own_host.feeds).chain(&scene.config.unnamed_upses);
+    let late = feeds.into_iter().find_map(|ups| {
+        let stood = scene.power.upses.get(ups)?.on_line_for?;
+        (stood < needed).then(|| (ups.clone(), stood))
+    });
+    let Some((ups, stood)) = late else { return true };
+    let reason = WaitReason::MainsStable { ups };
+    if !draft.waits.iter().any(|wait| wait.reason == reason) {
+        draft.wait(reason, stood, Some(needed));
+    }
+    false
+}

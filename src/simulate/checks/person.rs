@@ -1,0 +1,33 @@
+//! What waits for a person's act, as opposed to what time or hecate itself must bring.
+//!
+//! Pure.
+
+use crate::config::{Config, RechargeTimeout};
+use crate::decide::Decision;
+
+/// Blockers that name an act of a person. Everything else must end by itself once the mains are there.
+const ACTS: [&str; 16] = [
+    "peer-may-not-start",
+    "peer-may-not-stop",
+    "wish-not-trusted",
+    "paused",
+    "node-paused",
+    "wrong-host",
+    "access-denied",
+    "same-host-twice",
+    "role-mismatch",
+    "host-off",
+    "node-unreachable",
+    "unit-not-found",
+    "drain-unknown",
+    "etcd-snapshot-missing",
+    "already-fulfilled",
+    "ledger-unreadable",
+];
+
+/// The act of a person that is waited for, by the name of its blocker.
+pub(in crate::simulate) fn act(decision: &Decision, config: &Config) -> Option<&'static str> {
+    let holds = config.startup.recharge_timeout == RechargeTimeout::Hold;
+    let is_act = |name: &&'static str| ACTS.contains(name) || holds && *name == "recharge-too-slow";
+    decision.plan.blockers.iter().map(|blocker| blocker.name()).find(is_act)
+}

@@ -1,0 +1,463 @@
+//! What is remembered of one UPS from poll to poll: its last answers, and since when what they say has stood.
+//!
+//! Pure. Everything but the answers themselves outlives a restart of hecate within a boot (`low.json`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::low::Seconds;
+use crate::config::UpsPolicy;
+use crate::desired::ups_policy::words::{Sense, sense};
+use crate::model::{seconds, seconds_option};
+use crate::snapshot::{UpsReading, UpsWord};
+
+/// A charge that was made of the voltage sags when the load comes; what it falls by in this time is no pace.
+const SAG: Duration = Duration::from_secs(60);
+
+/// A charge of 0 that stands on line for so long without charging is no measurement.
+const ZERO_CHARGE: Duration = Duration::from_secs(120);
+
+/// The pace of a charge is judged over so much time ...
+const RISE_TIME: Duration = Duration::from_secs(600);
+/// ... and is that of a voltage above this ...
+const RISE_PERCENT_AN_HOUR: f64 = 100.0;
+/// ... with whole percents rounded.
+const RISE_ROUNDING: f64 = 2.0;
+/// A rise of so many points is one that was seen.
+const RISE_SEEN: f64 = 5.0;
+
+/// A runtime below this when the battery begins to be drawn from may be a counter of the seconds on battery.
+const CLIMB_FROM: Duration = Duration::from_secs(30);
+
+/// The last polls of one UPS. Times are boottimes of the hecate host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpsMemory {
+    /// Answers, oldest first; at most [`UpsMemory::SAMPLES_MAX`]. A restart loses them.
+    #[serde(skip)]
+    pub samples: VecDeque<UpsSample>,
+    /// When the last answer's poll began.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub last: Option<Duration>,
+    /// Since when each word of the last answer has stood without a break; longer than the samples reach back.
+    #[serde(with = "seconds_by_word")]
+    #[schemars(with = "BTreeMap<UpsWord, f64>")]
+    pub words_since: BTreeMap<UpsWord, Duration>,
+    /// Whether FSD, while it stands, was seen to rise: an answer a moment before did not have it.
+    pub saw_fsd_rise: bool,
+    /// Since when `battery.runtime` has said what it says now.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime_since: Option<Duration>,
+    /// The first answer of the present stretch on battery.
+    pub drawn_from: Option<DrawnFrom>,
+    /// The first answer of it after the sag of its first minute.
+    pub settled_from: Option<DrawnFrom>,
+    /// The mains, as they stand or stood last.
+    pub line: Option<Line>,
+    /// The outage that is not over: mains have not stood since.
+    pub outage: Option<Outage>,
+    /// The last figures that were told.
+    pub figures: Option<Figures>,
+    /// The polls in a row that say, each alone, that the time has come.
+    pub low: Option<LowRun>,
+    /// Since when a charge of 0 stands on line without charging.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub zero_charge_since: Option<Duration>,
+    /// A runtime that has grown by a second a second since the battery is drawn from: a counter, no estimate.
+    pub climb: Option<Climb>,
+    /// When its witness was last seen.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub witness_seen: Option<Duration>,
+}
+
+/// One answer of a UPS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpsSample {
+    /// When the poll began.
+    pub began: Duration,
+    /// What it said.
+    pub reading: UpsReading,
+}
+
+/// Where a stretch on battery began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrawnFrom {
+    /// When the poll began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub began: Duration,
+    /// `battery.charge` then.
+    pub charge: Option<f64>,
+    /// `ups.load` then.
+    #[serde(default)]
+    pub load: Option<f64>,
+}
+
+/// Mains that are there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// Since when without a break.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub since: Duration,
+    /// When they were last said to be there.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub last: Duration,
+    /// `battery.charge` then.
+    pub charge: Option<f64>,
+    /// `battery.charge` at their beginning.
+    #[serde(default)]
+    pub first_charge: Option<f64>,
+    /// Since when the charge has not moved by a point and nothing is said of charging.
+    #[serde(default, with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub flat_since: Option<Duration>,
+    /// The charge that stands since then.
+    #[serde(default)]
+    pub flat_charge: Option<f64>,
+    /// Where the charge was at least ten minutes ago.
+    #[serde(default)]
+    pub mark: Option<(Seconds, f64)>,
+    /// Whether the charge ever rose faster than any battery charges.
+    #[serde(default)]
+    pub rose_fast: bool,
+    /// Whether hecate saw the outage before end, with a charge.
+    #[serde(default)]
+    pub is_end_seen: bool,
+    /// When a discharge was last said beside it.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub discharged: Option<Duration>,
+}
+
+/// A time on battery that is not over before mains have stood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Outage {
+    /// The first answer that said so.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub since: Duration,
+    /// The last one.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub last: Duration,
+    /// `battery.charge` in the last one that told it.
+    pub charge: Option<f64>,
+}
+
+/// What a UPS told of its battery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// When the poll began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub began: Duration,
+    /// `battery.runtime`.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// `battery.charge`, percent.
+    pub charge: Option<f64>,
+    /// `ups.load`, percent.
+    pub load: Option<f64>,
+}
+
+/// Polls in a row that say, each alone, that the time has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LowRun {
+    /// When the first of them began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub first: Duration,
+    /// How many there are, no two nearer to each other than the driver's interval.
+    pub polls: u32,
+    /// When the last one that counts began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub counted: Duration,
+    /// When the last one began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub last: Duration,
+}
+
+/// A runtime that grows with the time on battery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Climb {
+    /// Since when.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub since: Duration,
+    /// When it last grew or stood.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub last: Duration,
+    /// What it said when it was first seen to grow.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub from: Duration,
+    /// `ups.load` then.
+    pub load: Option<f64>,
+}
+
+impl UpsMemory {
+    /// More than any debounce may count, see `config/validate.rs`.
+    pub const SAMPLES_MAX: usize = 120;
+
+    /// The same without the answers themselves.
+    pub(super) fn without_samples(&self) -> Self {
+        Self {
+            samples: VecDeque::new(),
+            last: self.last,
+            words_since: self.words_since.clone(),
+            saw_fsd_rise: self.saw_fsd_rise,
+            runtime_since: self.runtime_since,
+            drawn_from: self.drawn_from.clone(),
+            settled_from: self.settled_from.clone(),
+            line: self.line.clone(),
+            outage: self.outage.clone(),
+            figures: self.figures.clone(),
+            low: self.low.clone(),
+            zero_charge_since: self.zero_charge_since,
+            climb: self.climb.clone(),
+            witness_seen: self.witness_seen,
+        }
+    }
+
+    /// Whether a restart would go on from this as from the other, but for time that went on while all is calm.
+    pub(super) fn is_as_good_as(&self, other: &Self) -> bool {
+        let is_calm = self.outage.is_none() && other.outage.is_none() && self.low.is_none() && other.low.is_none();
+        let since = |polls: &Self| polls.line.as_ref().map(|line| line.since);
+        let is_alike = self.words_since == other.words_since
+            && self.saw_fsd_rise == other.saw_fsd_rise
+            && self.runtime_since == other.runtime_since
+            && self.zero_charge_since == other.zero_charge_since
+            && since(self) == since(other);
+        is_alike
+            && (is_calm
+                || self.last == other.last
+                    && self.outage == other.outage
+                    && self.low == other.low
+                    && self.figures == other.figures
+                    && self.drawn_from == other.drawn_from
+                    && self.settled_from == other.settled_from
+                    && self.climb == other.climb)
+    }
+
+    /// How long nothing may be heard, and still what was said before counts on.
+    pub fn gap_max(policy: &UpsPolicy) -> Duration {
+        policy.max_age * 2
+    }
+
+    /// Takes a poll in, unless it is known already.
+    pub(super) fn take(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
+        if self.last.is_some_and(|last| last >= began) {
+            return;
+        }
+        let sense = sense(&reading.status);
+        let previous = self.figures.as_ref().map(|figures| figures.runtime);
+        if !reading.status.has(UpsWord::Fsd) {
+            self.saw_fsd_rise = false;
+        } else if !self.words_since.contains_key(&UpsWord::Fsd) {
+            // What came back with the first word after a silence may have stood all along.
+            self.saw_fsd_rise = self
+                .last_word()
+                .is_some_and(|last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy));
+        }
+        self.words_since.retain(|word, _| reading.status.has(*word));
+        for word in reading.status.words.iter() {
+            self.words_since.entry(word).or_insert(began);
+        }
+        if previous != Some(reading.runtime) {
+            self.runtime_since = Some(began);
+        }
+        self.take_power(sense, reading, began, policy);
+        self.take_figures(sense, reading, began);
+        self.last = Some(began);
+        if self.samples.len() == Self::SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(UpsSample { began, reading: reading.clone() });
+    }
+
+    fn take_power(&mut self, sense: Sense, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
+        match sense {
+            Sense::OnBattery | Sense::LowOnBattery | Sense::Calibrating | Sense::Forced => {
+                self.line = None;
+                let outage =
+                    self.outage.get_or_insert(Outage { since: began, last: began, charge: reading.charge_percent });
+                outage.last = began;
+                outage.charge = reading.charge_percent.or(outage.charge);
+            }
+            Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
+                let charge = reading.charge_percent;
+                let goes_on = |line: &Line| line.goes_on(began, charge, policy);
+                let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge);
+                let mut line =
+                    self.line.take().filter(goes_on).unwrap_or_else(|| Line::begin(began, charge, last_drawn));
+                (line.last, line.charge) = (began, charge);
+                if sense == Sense::DischargingOnLine {
+                    line.discharged = Some(began);
+                }
+                line.follow_charge(charge, reading.status.has(UpsWord::Chrg), began);
+                if began.saturating_sub(line.since) >= policy.mains_stable {
+                    self.outage = None;
+                }
+                self.line = Some(line);
+            }
+            Sense::Silent | Sense::Bypassed => {}
+        }
+        if reading.status.has(UpsWord::Ob) {
+            let from = DrawnFrom { began, charge: reading.charge_percent, load: reading.load_percent };
+            let first = self.drawn_from.get_or_insert(from.clone()).began;
+            if began.saturating_sub(first) >= SAG {
+                self.settled_from.get_or_insert(from);
+            }
+        } else if reading.status.has(UpsWord::Ol) {
+            (self.drawn_from, self.settled_from, self.climb) = (None, None, None);
+        }
+    }
+
+    fn take_figures(&mut self, sense: Sense, reading: &UpsReading, began: Duration) {
+        let charge = reading.charge_percent;
+        if charge.is_some_and(|charge| charge > 0.0) {
+            self.zero_charge_since = None;
+        } else if charge.is_some() && sense == Sense::OnLine && !reading.status.has(UpsWord::Chrg) {
+            self.zero_charge_since.get_or_insert(began);
+        }
+        if reading.runtime.is_some() || charge.is_some() {
+            self.figures = Some(Figures { began, runtime: reading.runtime, charge, load: reading.load_percent });
+        }
+        if let Some(runtime) = reading.runtime.filter(|_| reading.status.has(UpsWord::Ob)) {
+            let is_first = self.drawn_from.as_ref().is_some_and(|from| from.began == began);
+            self.climb = if is_first {
+                let climb = Climb { since: began, last: began, from: runtime, load: reading.load_percent };
+                (runtime < CLIMB_FROM).then_some(climb)
+            } else {
+                self.climb.take().filter(|climb| climb.goes_on(runtime, reading.load_percent, began))
+            };
+            self.climb.iter_mut().for_each(|climb| climb.last = began);
+        }
+    }
+
+    /// Whether the charge is a 0 that stood on line without charging: no measurement.
+    pub fn is_charge_void(&self) -> bool {
+        let last = self.last.unwrap_or_default();
+        self.zero_charge_since.is_some_and(|since| last.saturating_sub(since) >= ZERO_CHARGE)
+    }
+
+    /// Whether the runtime has counted the seconds on battery for so long.
+    pub fn counts_up(&self, least: Duration) -> bool {
+        self.climb.as_ref().is_some_and(|climb| climb.last.saturating_sub(climb.since) >= least)
+    }
+
+    /// When it last said anything of mains and battery.
+    pub fn last_word(&self) -> Option<Duration> {
+        let (line, outage) = (self.line.as_ref().map(|line| line.last), self.outage.as_ref().map(|it| it.last));
+        line.max(outage)
+    }
+}
+
+impl Line {
+    fn begin(began: Duration, charge: Option<f64>, last_drawn: Option<f64>) -> Self {
+        Self {
+            since: began,
+            last: began,
+            charge,
+            first_charge: charge,
+            flat_since: None,
+            flat_charge: None,
+            mark: last_drawn.or(charge).map(|charge| (Seconds(began), charge)),
+            rose_fast: false,
+            is_end_seen: last_drawn.is_some(),
+            discharged: None,
+        }
+    }
+
+    /// Follows the charge: since when it stands, and whether it ever rose as only a voltage does.
+    fn follow_charge(&mut self, charge: Option<f64>, is_charging: bool, began: Duration) {
+        let Some(charge) = charge else {
+            (self.flat_since, self.flat_charge) = (None, None);
+            return;
+        };
+        let stands = self.flat_charge.is_some_and(|flat| (flat - charge).abs() < 1.0) && !is_charging;
+        if !stands {
+            (self.flat_since, self.flat_charge) = ((!is_charging).then_some(began), Some(charge));
+        }
+        match self.mark {
+            Some((at, before)) if began.saturating_sub(at.0) >= RISE_TIME => {
+                self.rose_fast |= is_fast(began.saturating_sub(at.0), charge - before);
+                self.mark = Some((Seconds(began), charge));
+            }
+            Some(_) => {}
+            None => self.mark = Some((Seconds(began), charge)),
+        }
+    }
+
+    /// Whether the charge rose as a battery charges, as far as hecate has seen it rise.
+    pub fn is_rise_honest(&self) -> bool {
+        let was_seen = self.is_end_seen
+            || self.first_charge.zip(self.flat_charge).is_some_and(|(first, flat)| flat - first >= RISE_SEEN);
+        let rises_fast = self
+            .mark
+            .zip(self.charge)
+            .is_some_and(|((at, before), charge)| is_fast(self.last.saturating_sub(at.0), charge - before));
+        was_seen && !self.rose_fast && !rises_fast
+    }
+
+    /// Whether mains that are there now were there all the time: a gap up to `lost_on_battery` without a fall of the charge
+    /// does not interrupt them.
+    fn goes_on(&self, began: Duration, charge: Option<f64>, policy: &UpsPolicy) -> bool {
+        let gap = began.saturating_sub(self.last);
+        let fell = self.charge.zip(charge).is_some_and(|(before, now)| before - now >= 1.0);
+        gap <= policy.max_age || gap <= policy.lost_on_battery.max(UpsMemory::gap_max(policy)) && !fell
+    }
+}
+
+/// Whether a charge that rose by so many points in this time is that of a voltage: no battery charges so fast.
+fn is_fast(time: Duration, rise: f64) -> bool {
+    rise > RISE_PERCENT_AN_HOUR * time.as_secs_f64() / 3600.0 + RISE_ROUNDING
+}
+
+impl Climb {
+    fn goes_on(&self, runtime: Duration, load: Option<f64>, began: Duration) -> bool {
+        let elapsed = began.saturating_sub(self.since).as_secs_f64();
+        let grown = runtime.as_secs_f64() - self.from.as_secs_f64();
+        // A driver that is read every two seconds shows steps of two.
+        let is_a_second_a_second = (grown - elapsed).abs() <= 3.0 + elapsed * 0.05;
+        let is_load_same = self.load.zip(load).is_none_or(|(before, now)| (before - now).abs() <= 3.0);
+        is_a_second_a_second && is_load_same
+    }
+}
+
+/// Times by word, in seconds.
+mod seconds_by_word {
+    use super::{BTreeMap, Duration, UpsWord};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<UpsWord, Duration>, to: S) -> Result<S::Ok, S::Error> {
+        let seconds: BTreeMap<UpsWord, f64> = map.iter().map(|(word, since)| (*word, since.as_secs_f64())).collect();
+        seconds.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<UpsWord, Duration>, D::Error> {
+        let seconds = BTreeMap::<UpsWord, f64>::deserialize(from)?;
+        let each =
+            seconds.into_iter().filter_map(|(word, since)| Some((word, Duration::try_from_secs_f64(since).ok()?)));
+        Ok(each.collect())
+    }
+}
