@@ -243,6 +243,8 @@ pub enum OwnSupply {
     Ends,
     /// It ends, and nobody can say when.
     Unsure,
+    /// It ends, and its UPS says itself that it does (LB, FSD): it goes as soon as nobody else answers.
+    Low,
     /// It gives no more than its own power-off takes: it goes now.
     IsOver,
 }

@@ -428,6 +428,13 @@ pub enum WaitReason {
         /// Which UPS.
         ups: UpsName,
     },
+    /// A UPS to speak: until then it is not known whether hosts that booted since its last word are on battery.
+    UpsWord {
+        /// The silent UPSes.
+        upses: BTreeSet<UpsName>,
+        /// The hosts that are left as they are.
+        nodes: BTreeSet<NodeName>,
+    },
     /// The battery to hold enough for one bring-up and one more shutdown.
     Recharge {
         /// Which UPS.
@@ -481,6 +488,7 @@ impl WaitReason {
             WaitReason::EtcdSnapshot { .. } => "etcd-snapshot",
             WaitReason::HostOff { .. } => "host-off",
             WaitReason::MainsStable { .. } => "mains-stable",
+            WaitReason::UpsWord { .. } => "ups-word",
             WaitReason::Recharge { .. } => "recharge",
             WaitReason::DriftGrace { .. } => "drift-grace",
             WaitReason::Backoff { .. } => "backoff",
@@ -506,6 +514,9 @@ impl fmt::Display for WaitReason {
             WaitReason::EtcdSnapshot { node } => write!(f, "the etcd snapshot on {node}"),
             WaitReason::HostOff { node } => write!(f, "{node} to be off"),
             WaitReason::MainsStable { ups } => write!(f, "mains at UPS {ups} to be stable"),
+            WaitReason::UpsWord { upses, nodes } => {
+                write!(f, "a word of UPS {}: its last is older than the boot of {}", join(upses), join(nodes))
+            }
             WaitReason::Recharge { ups, evidence } => write!(f, "UPS {ups} to recharge: {evidence}"),
             WaitReason::DriftGrace { node, unit } => write!(f, "the drift grace of {unit} on {node}"),
             WaitReason::Backoff { step, last } => write!(f, "the next attempt to {step}, last: {last}"),
@@ -696,6 +707,6 @@ impl fmt::Display for Warning {
     }
 }
 
-fn join(nodes: &BTreeSet<NodeName>) -> String {
-    nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+fn join<T: fmt::Display>(names: &BTreeSet<T>) -> String {
+    names.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -22,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use self::blocker::{Blocker, Wait, WaitReason, Warning};
 use self::scene::{Draft, Scene, Want};
 use self::step::{Evidence, Outcome, Step, Target};
-use crate::desired::{Held, OwnSupply};
+use crate::desired::{Held, Override, OwnSupply};
 use crate::ledger::Phase;
-use crate::model::{ClusterState, NodeName, Uid, seconds};
+use crate::model::{ClusterState, NodeName, Uid, UpsName, seconds};
 use crate::tracker::LEDGER_PATIENCE_ON_BATTERY;
 
 /// A step that was tried so often without effect is shown as a blocker; it is still tried, ever more rarely.
@@ -117,9 +117,9 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
         Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
         None if scene.effective.state() == ClusterState::Running => bring_up::bring_up(scene, &mut draft),
         None if scene.effective.is_override() && !scene.effective.spared().is_empty() => {
-            // Who has booted since its UPS fell silent is neither taken down nor up.
             let rest = scene.config.without(scene.effective.spared());
             shut_down::shut_down(&Scene { config: &rest, ..*scene }, &mut draft);
+            left_alone(scene, &mut draft, scene.effective.spared().clone());
         }
         None => shut_down::shut_down(scene, &mut draft),
     }
@@ -129,7 +129,8 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
 /// Some nodes go dark while the rest is kept running: the rules of both directions, each on its own part of the inventory.
 fn in_part(scene: &Scene<'_>, draft: &mut Draft) {
     let effective = scene.effective;
-    let going: BTreeSet<NodeName> = effective.nodes().difference(effective.spared()).cloned().collect();
+    let (spared, going) = effective.nodes().iter().cloned().partition(|node| effective.spared().contains(node));
+    left_alone(scene, draft, spared);
     let mut part = scene.config.only(&going);
     part.own_host.power_off &= effective.own_supply() != OwnSupply::Holds;
     if !going.is_empty() {
@@ -143,6 +144,17 @@ fn in_part(scene: &Scene<'_>, draft: &mut Draft) {
         Some(evidence) => draft.blockers.push(Blocker::Paused { evidence }),
         None => bring_up::bring_up(&Scene { config: &scene.config.without(&away), ..*scene }, draft),
     }
+}
+
+/// Who has booted since its UPS fell silent is neither taken down nor up before that UPS speaks, or was silent for too long.
+fn left_alone(scene: &Scene<'_>, draft: &mut Draft, nodes: BTreeSet<NodeName>) {
+    if nodes.is_empty() {
+        return;
+    }
+    let by_ups = |one: &Override| one.source.strip_prefix("ups-policy/").map(UpsName::from);
+    let upses: BTreeSet<UpsName> = scene.declared.overrides.iter().filter_map(by_ups).collect();
+    let silent_for = upses.iter().filter_map(|ups| scene.power.upses.get(ups)?.silent_for).min();
+    draft.wait(WaitReason::UpsWord { upses, nodes }, silent_for.unwrap_or_default(), None);
 }
 
 fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {

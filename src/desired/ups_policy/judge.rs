@@ -75,6 +75,11 @@ impl Assessment {
         }
     }
 
+    /// Whether it says itself that it ends now (LB, FSD); what is made of silence is not its word.
+    pub(super) fn says_that_it_ends(&self) -> bool {
+        self.is_urgent && self.silent_for.is_none()
+    }
+
     /// A UPS that an operator took out of the policy.
     pub(super) fn ignored(evidence: String) -> Self {
         Self {

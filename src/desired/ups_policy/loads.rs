@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Power;
+use super::{Assessment, Power};
 use crate::config::Config;
 use crate::desired::OwnSupply;
 use crate::model::{NodeName, UpsName};
@@ -62,9 +62,13 @@ impl Load<'_> {
         }
         let ending: Vec<_> = self.feeds.iter().filter(|ups| is_ending(power, overridden, ups)).collect();
         let sure = |ups: &&&UpsName| power.upses.get(**ups).and_then(|one| one.sure_left);
-        let over = ending.iter().filter(|ups| sure(ups).is_some_and(|left| left <= last)).count();
-        if self.feeds.len().saturating_sub(over) < self.min_supplies {
+        let is_over = |ups: &&&UpsName| sure(ups).is_some_and(|left| left <= last);
+        let says_so = |ups: &&&UpsName| power.upses.get(**ups).is_some_and(Assessment::says_that_it_ends);
+        let is_short = |lost: usize| self.feeds.len().saturating_sub(lost) < self.min_supplies;
+        if is_short(ending.iter().filter(is_over).count()) {
             OwnSupply::IsOver
+        } else if is_short(ending.iter().filter(|ups| is_over(ups) || says_so(ups)).count()) {
+            OwnSupply::Low
         } else if ending.iter().any(|ups| sure(&ups).is_none()) {
             OwnSupply::Unsure
         } else {

@@ -54,7 +54,7 @@ pub(super) fn may_kill(scene: &Scene<'_>, name: &NodeName) -> bool {
 pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSet<NodeName>, has_begun: bool) {
     let own = scene.config.own_host.node.as_ref();
     let mut workers_told = true;
-    let mut all = All { are_off: true, who_answers_is_told: true };
+    let mut all = All { are_off: true, who_answers_is_told: true, nobody_answers: true };
     for role in [Role::Worker, Role::ControlPlane] {
         let gate = has_begun && (role == Role::Worker || workers_told);
         for (name, node) in scene.nodes().filter(|(name, node)| node.role == role && Some(*name) != own) {
@@ -70,6 +70,7 @@ pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSe
             all.are_off &= is_off;
             let is_marked = scene.is_told_off(name);
             all.who_answers_is_told &= is_marked || scene.host_state(name) != HostState::Up;
+            all.nobody_answers &= matches!(scene.host_state(name), HostState::Off) || scene.is_silent(name);
         }
     }
     let own_is_stopped = own.is_none_or(|own| {
@@ -96,6 +97,8 @@ struct All {
     are_off: bool,
     /// Nobody who answers is still to be told.
     who_answers_is_told: bool,
+    /// Each is silent.
+    nobody_answers: bool,
 }
 
 /// Whether a descent powers a node off. An override does so only where the node's own supply ends: who merely goes along is
@@ -111,7 +114,9 @@ fn goes_off(scene: &Scene<'_>, name: &NodeName, node: &Node) -> bool {
 fn own_goes(scene: &Scene<'_>, all: &All, is_dark: bool) -> bool {
     match (scene.effective.is_override(), scene.effective.own_supply()) {
         (false, _) | (true, OwnSupply::Holds | OwnSupply::Ends) => false,
-        (true, OwnSupply::Unsure) => is_dark,
+        // Who is left alone may run on: somebody must watch.
+        (true, OwnSupply::Unsure) => is_dark && scene.effective.spared().is_empty(),
+        (true, OwnSupply::Low) => is_dark || all.nobody_answers && all.who_answers_is_told,
         (true, OwnSupply::IsOver) => all.who_answers_is_told,
     }
 }

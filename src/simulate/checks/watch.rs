@@ -220,6 +220,7 @@ impl Watch {
             self.broken(SAME_PLAN, "two decisions from one input differ".to_owned());
         }
         self.convergence(simulation, decision);
+        self.held_by_name(simulation, decision);
         self.breaking_off(simulation, decision);
         for planned in &simulation.started {
             self.step(simulation, decision, &planned.step);
@@ -273,6 +274,28 @@ impl Watch {
             if of == run && now.saturating_sub(at) <= NOTICED {
                 self.broken(BROKEN_OFF, format!("{}, broken off {} s before", planned.step, (now - at).as_secs()));
             }
+        }
+    }
+
+    /// A server that is seen stopped while nothing is done says what it waits for, and that is more than that nobody serves.
+    fn held_by_name(&mut self, simulation: &Simulation, decision: &Decision) {
+        let (config, plan) = (&simulation.config, &decision.plan);
+        let is_still = plan.start.is_empty() && plan.running.is_empty() && plan.cancel.is_empty();
+        let is_up = decision.effective.state() == ClusterState::Running && !decision.effective.is_partial();
+        if !is_up || !is_still || !plan.blockers.is_empty() || config.reconcile.drift == Drift::Report {
+            return;
+        }
+        // These come once a server runs: they hold none back.
+        let follows = ["api-ready", "etcd-healthy", "node-ready", "node-reachable", "uncordon", "unit-settled"];
+        let mut reasons = plan.waits.iter().map(|wait| wait.reason.name());
+        let now = simulation.now();
+        let stopped = config.control_planes().find(|(name, node)| {
+            let seen = decision.status.snapshot.hosts.get(*name);
+            let seen = seen.and_then(|it| it.fresh(&now, config.reconcile.host_max_age));
+            seen.is_some_and(|host| host.unit(node.role.unit()) == UnitState::Stopped)
+        });
+        if let Some((name, _)) = stopped.filter(|_| reasons.all(|reason| follows.contains(&reason))) {
+            self.broken(NAMED, format!("k3s on {name} is stopped, and nothing says why it is not started"));
         }
     }
 
