@@ -36,6 +36,9 @@ const UNLEARNED: [(&str, u64); 4] = [("drain", 120), ("save-etcd-snapshot", 20),
 /// What a shutdown that powered nothing off would have taken longer: workers and servers, a wave each.
 const OFF_WAVES: Duration = Duration::from_secs(60);
 
+/// systemd's own `DefaultTimeoutStopSec`, for a unit that nobody has seen (systemd-system.conf(5)).
+const STOP_TIMEOUT: Duration = Duration::from_secs(90);
+
 /// The budgets of both paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -173,11 +176,12 @@ fn slow(times: impl Iterator<Item = Duration>) -> Slow {
 pub fn estimate(config: &Config, history: &History, snapshot: &Snapshot, ledger: &Ledger) -> Budget {
     let lessons = history.lessons();
     let own = if config.own_host.power_off { config.own_host.power_off_time } else { Duration::ZERO };
+    let floor = config.shutdown.budget_floor.max(stops_at_worst(config, snapshot));
     let estimate = |slow: Slow, configured: Duration| {
         if slow.samples < SAMPLES_MIN {
             Estimate { time: configured + own, samples: 0 }
         } else {
-            Estimate { time: slow.time.max(config.shutdown.budget_floor) + own, samples: slow.samples }
+            Estimate { time: slow.time.max(floor) + own, samples: slow.samples }
         }
     };
     let full = estimate(lessons.full, config.shutdown.estimated_budget);
@@ -205,6 +209,18 @@ pub fn estimate(config: &Config, history: &History, snapshot: &Snapshot, ledger:
         snapshot: share(full.time, left.snapshot, whole.full()).saturating_sub(own),
     };
     Budget { full, emergency, needs }
+}
+
+/// How long stopping k3s takes where it hangs until systemd kills it: on a worker, then on a server. A run in which nothing
+/// hung teaches nothing of that.
+fn stops_at_worst(config: &Config, snapshot: &Snapshot) -> Duration {
+    let longest = |role: Role| {
+        let nodes = config.managed().filter(|(_, node)| node.role == role);
+        let timeout = |name: &NodeName| snapshot.hosts.get(name).and_then(|it| it.value()?.stop_timeout);
+        let each = nodes.map(|(name, _)| timeout(name).unwrap_or(STOP_TIMEOUT).min(config.shutdown.unit_stop_timeout));
+        each.max().unwrap_or_default()
+    };
+    longest(Role::Worker) + longest(Role::ControlPlane)
 }
 
 fn is_down(host: &HostReading, role: Role) -> bool {
@@ -284,6 +300,7 @@ mod tests {
     use crate::history::RunStep;
     use crate::model::RunId;
     use crate::simulate::blueprint;
+    use crate::simulate::world::World;
 
     fn run(seconds: u64, path: Path, result: RunResult) -> Run {
         let step = |step: &str, target: &str, took: u64| RunStep {
@@ -334,9 +351,24 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cluster_teaches_no_budget_below_the_floor_and_a_cut_off_run_teaches_more() {
+    fn what_was_learned_leaves_a_hanging_unit_the_time_until_systemd_kills_it() {
+        let config = blueprint::config(3, 2).expect("the blueprint is a cluster");
+        let budget = |seconds: u64| {
+            let mut world = World::running(&config, Duration::from_secs(1200), 0);
+            world.hosts.values_mut().for_each(|host| host.stop_timeout = Duration::from_secs(seconds));
+            let snapshot = world.observe(&config);
+            let runs = vec![run(5, Path::Emergency, RunResult::Converged); 5];
+            estimate(&config, &History::new(runs), &snapshot, &Ledger::default()).emergency.time.as_secs()
+        };
+        assert_eq!(budget(90), 180 + 60);
+        assert_eq!(budget(20), 150 + 60, "the floor");
+        assert_eq!(budget(86_400), 200 + 60, "hecate itself waits no longer than unit_stop_timeout_seconds");
+    }
+
+    #[test]
+    fn an_empty_cluster_teaches_no_budget_below_what_a_hanging_unit_takes_and_a_cut_off_run_teaches_more() {
         let fast = vec![run(5, Path::Emergency, RunResult::Converged); 5];
-        assert_eq!(budget(fast).emergency.time.as_secs(), 150 + 60);
+        assert_eq!(budget(fast).emergency.time.as_secs(), 90 + 90 + 60, "a worker and a server that hang");
         let cut = vec![run(200, Path::Emergency, RunResult::CutOff); 3];
         assert_eq!(budget(cut).emergency.time.as_secs(), 300 + 60);
         let mut stopped = vec![run(500, Path::Emergency, RunResult::Superseded); 3];

@@ -16,6 +16,7 @@ use crate::model::{
     BootId, ClusterState, IntentRecord, MachineId, NodeName, Path, PeerName, RunId, Stamp, UpsName, seconds,
     seconds_option,
 };
+use crate::snapshot::DeviceId;
 
 /// The content of `ledger.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -120,8 +121,8 @@ impl Default for Ledger {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Device {
-    /// Its serial number, else model, battery date and driver: with another one everything else here is void.
-    pub id: Option<String>,
+    /// Which device it is: with another one everything else here is void.
+    pub id: DeviceId,
     /// What it says when it is calm, full, and the whole cluster runs.
     pub calm: Option<Calm>,
     /// The calm that is being watched, until there is a day of it.

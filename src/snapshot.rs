@@ -83,10 +83,58 @@ pub struct UpsReading {
     /// `battery.charge.low`, percent: where the UPS itself says LB.
     #[serde(default)]
     pub charge_low_percent: Option<f64>,
-    /// `device.serial` or `ups.serial`; without one the model with `battery.date` and `driver.name`: another one is another
-    /// device. None where there is nothing of all that.
+    /// What tells it from another device.
     #[serde(default)]
-    pub device: Option<String>,
+    pub device: DeviceId,
+}
+
+/// What a UPS says of which device it is. A part that is missing contradicts nothing: drivers lose a serial number that they
+/// cannot read for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeviceId {
+    /// `device.serial` or `ups.serial`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// `device.model` or `ups.model`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// `battery.date` or `battery.mfr.date`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery_date: Option<String>,
+    /// `driver.name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+}
+
+impl DeviceId {
+    /// Whether this is another device than that one. A serial number that both tell decides alone; without one the model, the
+    /// battery's date and the driver do.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let differs = |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
+        match (&self.serial, &other.serial) {
+            (Some(one), Some(other)) => one != other,
+            (None, None) => {
+                differs(&self.model, &other.model)
+                    || differs(&self.battery_date, &other.battery_date)
+                    || differs(&self.driver, &other.driver)
+            }
+            (Some(_), None) | (None, Some(_)) => differs(&self.model, &other.model),
+        }
+    }
+
+    /// Takes over what this one says and what was not known.
+    pub fn complete(&mut self, said: &Self) {
+        let take = |known: &mut Option<String>, said: &Option<String>| {
+            if said.is_some() {
+                known.clone_from(said);
+            }
+        };
+        take(&mut self.serial, &said.serial);
+        take(&mut self.model, &said.model);
+        take(&mut self.battery_date, &said.battery_date);
+        take(&mut self.driver, &said.driver);
+    }
 }
 
 /// The words of `ups.status` (NUT `docs/new-drivers.txt`, "Status data"). Words may repeat or be unknown.
@@ -291,6 +339,13 @@ impl UpsStatus {
         self.words.contains(word)
     }
 
+    /// The status as it would be with a word.
+    pub fn with(&self, word: UpsWord) -> Self {
+        let mut status = self.clone();
+        status.words.insert(word);
+        status
+    }
+
     /// The status as it would be without a word.
     pub fn without(&self, word: UpsWord) -> Self {
         let mut status = self.clone();
@@ -344,6 +399,10 @@ pub struct HostReading {
     #[serde(default, with = "crate::model::seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub up_for: Option<std::time::Duration>,
+    /// How long systemd lets the unit of its role stop before it kills it (`TimeoutStopUSec`); None where nobody said.
+    #[serde(default, with = "crate::model::seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub stop_timeout: Option<std::time::Duration>,
 }
 
 /// A host's wall clock, read in the same look as everything else.

@@ -30,6 +30,12 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const RUNTIME_NOISE: f64 = 0.05;
 /// A discharge by so many points proves what a battery gives.
 const PROVEN_FALL: f64 = 50.0;
+/// ... over so much time ...
+const PROVEN_TIME: Duration = Duration::from_secs(120);
+/// ... and so many refreshes of the driver.
+const PROVEN_REFRESHES: u32 = 3;
+/// Power that ends with more than this in the battery, percent, was not ended by it.
+const CUT_CHARGE: f64 = 50.0;
 /// So much of it must have been under the load of the whole cluster, where the UPS tells no load.
 const PROVEN_FALL_OF_ALL: f64 = 20.0;
 /// A smaller load of the whole cluster, in whole percents, is too coarse to tell how much of it was shed.
@@ -105,15 +111,13 @@ impl Look<'_> {
 
     /// Another device at this name: what was known of the one before says nothing of it.
     fn identify(&self, device: &mut Device) {
-        let Some(id) = &self.reading.device else { return };
-        if device.id.as_ref().is_some_and(|known| known != id) {
+        let said = &self.reading.device;
+        if device.id.contradicts(said) {
             // In an outage a name that changes is a driver that has lost its UPS for a while: what was drawn stays drawn.
             let count = device.count.take().filter(|_| self.polls.outage.is_some());
             *device = Device { count, ..Device::default() };
         }
-        if device.id.is_none() {
-            device.id = Some(id.clone());
-        }
+        device.id.complete(said);
     }
 
     fn charge(&self) -> Option<f64> {
@@ -144,7 +148,7 @@ impl Look<'_> {
             let percent = match outage {
                 // Its end was not seen.
                 None => 0.0,
-                Some(outage) => outage.charge.unwrap_or_else(|| {
+                Some(outage) => outage.charge_left(&self.scene.config.ups_policy).unwrap_or_else(|| {
                     let full = ups_policy::battery(self.scene.ledger, self.ups).full_runtime().unwrap_or(USUAL);
                     let drawn = outage.last.saturating_sub(outage.since).as_secs_f64();
                     (count.percent - drawn / full.as_secs_f64().max(1.0) * 100.0).max(0.0)
@@ -201,9 +205,12 @@ impl Look<'_> {
                 });
                 (going.seen, going.seen_charge) = (self.now().stamp(), charge);
             }
-            if self.has_ended_in_warning() && going.warned.is_none() {
-                going.warned = Some(going.began.age(self.now()));
-            }
+            // A warning that is taken back was none: the battery went on.
+            going.warned = if self.has_ended_in_warning() {
+                going.warned.or_else(|| Some(going.began.age(self.now())))
+            } else {
+                None
+            };
         } else if self.is_on_line()
             && let Some(going) = device.discharge.take()
         {
@@ -216,7 +223,9 @@ impl Look<'_> {
         let since = |word| self.polls.words_since.get(&word).copied();
         let Some((lb, ob)) = since(UpsWord::Lb).zip(since(UpsWord::Ob)) else { return false };
         let is_below_half = |percent: Option<f64>| percent.is_none_or(|percent| percent < 50.0);
+        let is_ignored = self.scene.config.upses[self.ups].ignored_words.contains(&UpsWord::Lb);
         lb > ob
+            && !is_ignored
             && self.now().since(lb) >= self.scene.config.ups_policy.ob_lb
             && is_below_half(self.reading.charge_low_percent)
             && is_below_half(self.charge())
@@ -241,11 +250,19 @@ impl Look<'_> {
         let low = last.and_then(|outage| outage.charge).or(going.seen_charge);
         let fell = going.charge.zip(low).map(|(from, to)| from - to);
         let own_went = self.scene.ledger.own_power_off.as_ref();
-        let was_cut = !is_this_boot && own_went.is_none_or(|own| own.told.boot_id != going.began.boot_id);
+        // A reboot of this host ends no battery: the UPS then says OB to the next boot, or has much of its charge left.
+        let is_near_the_end = going.seen_charge.is_none_or(|charge| charge < CUT_CHARGE);
+        let was_cut = !is_this_boot
+            && self.polls.outage.is_none()
+            && is_near_the_end
+            && own_went.is_none_or(|own| own.told.boot_id != going.began.boot_id);
         let feeds_own = self.scene.config.own_host.feeds.contains(self.ups);
         let at = going.began.clone();
+        // What is over so soon is the sag, a self-test or a reading that was none.
+        let refreshes = self.reading.driver_interval.unwrap_or_default() * PROVEN_REFRESHES;
+        let fell = fell.filter(|_| lasted >= PROVEN_TIME.max(refreshes));
         // Its own last warning is its end: what it held at the beginning is gone.
-        if let Some(lasted) = going.warned
+        if let Some(lasted) = going.warned.filter(|lasted| *lasted >= MINUTE)
             && going.charge.is_none_or(|charge| charge >= PROVEN_FALL)
         {
             device.proven = Some(Proven { lasted, load: going.load, fall_percent: going.charge, at });

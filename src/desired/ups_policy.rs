@@ -201,16 +201,13 @@ fn effective(sources: &Sources<'_>) -> Effective {
     };
     let is_concerned = |load: &Load<'_>| !is_partial || load.node.is_none_or(|node| nodes.contains(node));
     let all = loads(config);
-    let overridden: BTreeSet<UpsName> = declared
-        .overrides
-        .iter()
-        .filter_map(|one| Some(UpsName::from(one.source.strip_prefix("ups-policy/")?)))
-        .collect();
-    let ending = all.iter().filter(|load| load.ends(power, &overridden)).filter_map(|load| load.node.cloned());
+    let ending_upses = sources.ending_upses(false);
+    let of_nodes = sources.ending_upses(true);
+    let ending = all.iter().filter(|load| load.ends(power, &of_nodes)).filter_map(|load| load.node.cloned());
     let own = all.iter().find(|load| load.node.is_none());
     let own_supply = own.map_or(OwnSupply::Holds, |own| {
         let last = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
-        own.own_supply(power, &overridden, last)
+        own.own_supply(power, &ending_upses, last)
     });
     Effective {
         state,
@@ -252,6 +249,19 @@ impl Sources<'_> {
         }
     }
 
+    /// The UPSes whose batteries are at their end, or on their way there under an override of their own although the load that was
+    /// shed lets them promise more. For hosts that have not booted since, one of which only an earlier boot heard is too.
+    fn ending_upses(&self, with_earlier_boots: bool) -> BTreeSet<UpsName> {
+        let is_overridden = |ups: &UpsName| self.declared.overrides.iter().any(|one| one.source == source(ups));
+        let is_ending = |(ups, one): &(&UpsName, &Assessment)| match one.verdict {
+            UpsVerdict::Critical => true,
+            UpsVerdict::OnBattery => is_overridden(ups),
+            UpsVerdict::Unknown => with_earlier_boots && is_overridden(ups) && self.is_of_earlier_boot(ups.as_str()),
+            UpsVerdict::OnLine | UpsVerdict::Ignored => false,
+        };
+        self.power.upses.iter().filter(is_ending).map(|(ups, _)| ups.clone()).collect()
+    }
+
     /// Whether a UPS of which an earlier boot knew an outage was asked in this one, and has said nothing yet.
     fn is_of_earlier_boot(&self, ups: &str) -> bool {
         let name = UpsName::from(ups);
@@ -262,17 +272,18 @@ impl Sources<'_> {
         is_silent && was_asked && is_earlier && !self.ledger.boots.is_empty()
     }
 
-    /// Hosts that have booted since the UPSes of all standing overrides fell silent: their word is older than that boot. Where
+    /// Hosts that have booted since the UPSes of all overrides that go on fell silent: their word is older than that boot. Where
     /// only an earlier boot of this host heard that word, nobody is known not to have booted before that is seen.
     fn spared(&self) -> BTreeSet<NodeName> {
         let ups = |one: &Override| one.source.strip_prefix("ups-policy/").map(UpsName::from);
         let speaks = |one: &Override| {
             ups(one).and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
         };
-        if self.declared.overrides.is_empty() || self.declared.overrides.iter().any(speaks) {
+        let going_on = || self.declared.overrides.iter().filter(|one| self.hold_override(one).is_none());
+        if going_on().next().is_none() || going_on().any(speaks) {
             return BTreeSet::new();
         }
-        let upses = || self.declared.overrides.iter().filter_map(ups);
+        let upses = || going_on().filter_map(ups);
         let is_earlier = upses().all(|ups| self.is_of_earlier_boot(ups.as_str()));
         let silent_for = upses().filter_map(|ups| self.power.upses.get(&ups)?.silent_for).min();
         let has_booted = |node: &&NodeName| {
@@ -367,8 +378,14 @@ impl Pass<'_> {
     /// so, because nothing names this UPS, or because the rest would have no quorum.
     fn affected(&self, ups: &UpsName) -> BTreeSet<NodeName> {
         let all = loads(self.config);
-        let at_risk: BTreeSet<&NodeName> =
-            all.iter().filter(|load| load.is_at_risk(self.power)).filter_map(|load| load.node).collect();
+        // Where the hecate host goes, nobody watches any more over those that run on their batteries.
+        let own_goes = all.iter().any(|load| load.node.is_none() && load.is_at_risk(self.power));
+        let is_left_alone = |load: &Load<'_>| own_goes && load.runs_on_battery(self.power);
+        let at_risk: BTreeSet<&NodeName> = all
+            .iter()
+            .filter(|load| load.is_at_risk(self.power) || is_left_alone(load))
+            .filter_map(|load| load.node)
+            .collect();
         let is_whole = match self.config.ups_policy.scope {
             UpsScope::Cluster => true,
             UpsScope::Affected => {
@@ -378,7 +395,13 @@ impl Pass<'_> {
                 !self.keeps_quorum(&gone)
             }
         };
-        let is_fed = |node: &&NodeName| all.iter().any(|load| load.node == Some(*node) && load.feeds.contains(ups));
+        let feeds_own = all.iter().any(|load| load.node.is_none() && load.feeds.contains(ups));
+        let is_fed = |node: &&NodeName| {
+            all.iter().any(|load| {
+                let is_meant = load.feeds.contains(ups) || feeds_own && is_left_alone(load);
+                load.node == Some(*node) && is_meant
+            })
+        };
         if is_whole { BTreeSet::new() } else { at_risk.into_iter().filter(is_fed).cloned().collect() }
     }
 
@@ -468,7 +491,13 @@ fn assess_all(
         };
         let since = judge::on_battery_since(polls, ledger, name, now);
         let battery = battery(ledger, name);
-        let is_witness_gone = is_witness_gone(config, snapshot, memory, name, now);
+        let others = Others { config, declared, snapshot, memory, name, now };
+        let is_silent_with_another = failure.is_some() && others.fell_silent_with_another();
+        let gone = if others.is_witness_gone() {
+            Some("its witness is gone")
+        } else {
+            is_silent_with_another.then_some("since another UPS lost its mains")
+        };
         let look = judge::Look {
             policy: &config.ups_policy,
             ups,
@@ -479,8 +508,8 @@ fn assess_all(
             on_battery_for: since.as_ref().map(|since| since.age(now)),
             seen_on_battery_this_boot: since.as_ref().is_some_and(|since| since.boot_id == now.boot_id),
             kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),
-            is_confirmed: is_witness_gone || is_other_on_battery(snapshot, name),
-            is_witness_gone,
+            is_confirmed: gone.is_some() || others.on_battery().next().is_some(),
+            gone,
             memory_age: now.since(memory.began),
             now,
         };
@@ -504,30 +533,65 @@ pub(crate) fn battery<'a>(ledger: &'a Ledger, name: &UpsName) -> Battery<'a> {
 /// A witness counts as gone only if it was there before the UPS said its last word.
 const WITNESS_BEFORE: Duration = Duration::from_secs(600);
 
-fn is_witness_gone(config: &Config, snapshot: &Snapshot, memory: &Memory, name: &UpsName, now: &Now) -> bool {
-    match config.upses.get(name).and_then(|ups| ups.witness.as_ref()) {
-        None => false,
-        Some(Witness::Address { .. }) => {
-            let max_age = config.ups_policy.max_age;
-            let is_gone = snapshot.witnesses.get(name).and_then(|it| it.fresh(now, max_age)) == Some(&false);
-            let polls = memory.upses.get(name);
-            let last_word = polls.and_then(UpsMemory::last_word).unwrap_or(now.boottime);
-            let seen = polls.and_then(|polls| polls.witness_seen);
-            is_gone && seen.is_some_and(|seen| seen + WITNESS_BEFORE >= last_word)
-        }
-        Some(Witness::Ups(other)) => match snapshot.upses.get(other) {
-            Some(reading) => reading
-                .fresh(now, config.ups_policy.max_age)
-                .is_some_and(|said| said.status.has(UpsWord::Ob) && !said.status.has(UpsWord::Ol)),
-            None => false,
-        },
-    }
+/// What witnesses and other UPSes say of the mains of one UPS.
+struct Others<'a> {
+    config: &'a Config,
+    declared: &'a Declared,
+    snapshot: &'a Snapshot,
+    memory: &'a Memory,
+    name: &'a UpsName,
+    now: &'a Now,
 }
 
-/// Whether another UPS says that it is on battery.
-fn is_other_on_battery(snapshot: &Snapshot, name: &UpsName) -> bool {
-    let others = snapshot.upses.iter().filter(|(other, _)| *other != name);
-    others.filter_map(|(_, reading)| reading.value()).any(|said| said.status.has(UpsWord::Ob))
+impl Others<'_> {
+    fn last_word(&self) -> Option<Duration> {
+        self.memory.upses.get(self.name).and_then(UpsMemory::last_word)
+    }
+
+    fn is_witness_gone(&self) -> bool {
+        match self.config.upses.get(self.name).and_then(|ups| ups.witness.as_ref()) {
+            None => false,
+            Some(Witness::Address { .. }) => {
+                let max_age = self.config.ups_policy.max_age;
+                let witness = self.snapshot.witnesses.get(self.name);
+                let is_gone = witness.and_then(|it| it.fresh(self.now, max_age)) == Some(&false);
+                let last_word = self.last_word().unwrap_or(self.now.boottime);
+                let seen = self.memory.upses.get(self.name).and_then(|polls| polls.witness_seen);
+                is_gone && seen.is_some_and(|seen| seen + WITNESS_BEFORE >= last_word)
+            }
+            Some(Witness::Ups(other)) => self.says_that_mains_are_gone(other),
+        }
+    }
+
+    /// Whether a UPS says now that it is on battery, not on purpose, and no person took it out because it lies.
+    fn says_that_mains_are_gone(&self, ups: &UpsName) -> bool {
+        let reading = self.snapshot.upses.get(ups).and_then(|it| it.fresh(self.now, self.config.ups_policy.max_age));
+        let is_meant = reading.is_some_and(|said| match words::sense(&said.status) {
+            words::Sense::OnBattery | words::Sense::LowOnBattery => !said.status.has(UpsWord::Ol),
+            words::Sense::Forced
+            | words::Sense::ForcedOnLine
+            | words::Sense::Silent
+            | words::Sense::Calibrating
+            | words::Sense::DischargingOnLine
+            | words::Sense::OnLine
+            | words::Sense::Bypassed => false,
+        });
+        is_meant && self.declared.hold(&Held::Ups(ups.clone()), self.now).is_none()
+    }
+
+    /// Other UPSes that say that the mains are gone.
+    fn on_battery(&self) -> impl Iterator<Item = &UpsName> {
+        self.config.upses.keys().filter(|ups| *ups != self.name && self.says_that_mains_are_gone(ups))
+    }
+
+    /// Whether it said its last word when another UPS lost its mains: many a UPS loses its USB link or its network at the
+    /// transfer to its battery.
+    fn fell_silent_with_another(&self) -> bool {
+        let Some(last_word) = self.last_word() else { return false };
+        let near = UpsMemory::gap_max(&self.config.ups_policy);
+        let lost = |ups: &UpsName| Some(self.memory.upses.get(ups)?.outage.as_ref()?.since);
+        self.on_battery().filter_map(lost).any(|since| since.abs_diff(last_word) <= near)
+    }
 }
 
 #[cfg(test)]

@@ -273,6 +273,7 @@ mod tests {
             ntp_ahead_seconds: None,
             clock: Some(HostClock { wall: Timestamp::from_second(began as i64).unwrap(), ahead_seconds: 0 }),
             up_for: Some(Duration::from_secs(began)),
+            stop_timeout: None,
         };
         Reading::known(host, Duration::from_secs(began))
     }

@@ -15,7 +15,7 @@ use crate::clients::nut::{Credentials, Endpoint, Login, NutClient, NutError, pas
 use crate::clock::boottime;
 use crate::config::{Config, Ups};
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{LoadCutReading, UpsReading, UpsStatus, UpsWord};
+use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord};
 use crate::telemetry::chain;
 
 /// The longest pause between two attempts to reach a upsd. Short, because on battery every second counts.
@@ -344,19 +344,20 @@ fn read(variables: &BTreeMap<String, String>) -> Option<UpsReading> {
     })
 }
 
-/// What tells a device from another one: its serial number, else what is known of model, battery and driver.
-fn device(variables: &BTreeMap<String, String>) -> Option<String> {
-    let said = |name: &str| {
-        let text = variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-        text.filter(|text| !text.chars().all(|c| matches!(c, '0' | '-' | '?' | ' ')))
+/// What tells a device from another one. Drivers fill what they do not know with zeros, dashes and question marks.
+fn device(variables: &BTreeMap<String, String>) -> DeviceId {
+    let said = |names: [&str; 2]| {
+        let text = |name: &&str| variables.get(*name).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let known = |text: &&str| !text.chars().all(|c| matches!(c, '0' | '-' | '?' | ' '));
+        let text = names.iter().filter_map(text).find(known)?;
+        Some(text.chars().take(DEVICE_CHARS_MAX).collect())
     };
-    if let Some(serial) = said("device.serial").or_else(|| said("ups.serial")) {
-        return Some(serial.chars().take(DEVICE_CHARS_MAX).collect());
+    DeviceId {
+        serial: said(["device.serial", "ups.serial"]),
+        model: said(["device.model", "ups.model"]),
+        battery_date: said(["battery.date", "battery.mfr.date"]),
+        driver: said(["driver.name", "driver.name"]),
     }
-    let model = said("device.model").or_else(|| said("ups.model"));
-    let parts = [model, said("battery.date").or_else(|| said("battery.mfr.date")), said("driver.name")];
-    let known: Vec<&str> = parts.into_iter().flatten().collect();
-    (!known.is_empty()).then(|| known.join(" ").chars().take(DEVICE_CHARS_MAX).collect())
 }
 
 /// No serial number is longer; what is, comes from a broken driver.

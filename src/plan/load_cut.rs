@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::blocker::{WaitReason, Warning};
 use super::scene::{Draft, Scene};
-use super::step::{Outcome, Step, Target};
+use super::step::{Step, Target};
 use crate::config::{CutLoad, Node};
 use crate::desired::Held;
 use crate::ledger::LoadCut;
@@ -137,12 +137,10 @@ fn may_be_told(scene: &Scene<'_>, ups: &UpsName) -> bool {
 /// The end of an override's descent: tells every UPS on battery whose hosts are off, before this host goes. Says
 /// whether this host may go.
 pub(super) fn at_the_end(scene: &Scene<'_>, draft: &mut Draft, is_dark: bool, own_goes: bool) -> bool {
-    // While the rest of the cluster runs, hosts with a second feed may still hang on a UPS that fails.
-    if !scene.effective.is_override() || scene.effective.is_partial() {
-        return true;
-    }
-    // Who is left alone may run on any of them.
-    if !scene.effective.spared().is_empty() {
+    // While the rest of the cluster runs, hosts with a second feed may still hang on a UPS that fails, and who is left alone
+    // may hang on any of them.
+    let is_whole = !scene.effective.is_partial() && scene.effective.spared().is_empty();
+    if !scene.effective.is_override() || !is_whole {
         return true;
     }
     let mut is_done = true;
@@ -168,6 +166,10 @@ fn one_at_the_end(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName, is_last: 
     }
     if !may_be_told(scene, ups) {
         return progress(scene, ups) != Progress::Running;
+    }
+    if !says_on_battery(scene, ups) && is_silent_for_a_moment(scene, ups) && has_time(scene, ups) {
+        draft.later(step);
+        return false;
     }
     if !says_on_battery(scene, ups) {
         refused(draft, ups, "it does not say any more that it is on battery".to_owned());
@@ -213,11 +215,14 @@ fn one_at_the_end(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName, is_last: 
     false
 }
 
-/// Whether a UPS leaves every host that is silent the time to write what it still has to, and this host the time to go.
+/// Whether a UPS leaves every host that is silent the time to write what it still has to, and this host the time to go: by the
+/// configuration, and by what the UPS itself says, which forgets what was set when its driver is restarted.
 fn has_long_delay(scene: &Scene<'_>, ups: &UpsName) -> bool {
     let cut = scene.config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
     let own = if feeds_own_host(scene, ups) { scene.config.own_host.power_off_time } else { Duration::ZERO };
-    cut.is_some_and(|cut| cut.delay >= scene.config.shutdown.off_tail + own)
+    let needed = scene.config.shutdown.off_tail + own;
+    let said = scene.snapshot.load_cuts.get(ups).and_then(|said| said.delay);
+    cut.is_some_and(|cut| cut.delay >= needed) && said.is_none_or(|said| said >= needed)
 }
 
 /// Whether a host took its power-off, as far as anybody heard: a command that failed makes nobody off for a cut.
@@ -229,6 +234,12 @@ fn was_accepted(scene: &Scene<'_>, name: &NodeName) -> bool {
 fn says_on_battery(scene: &Scene<'_>, ups: &UpsName) -> bool {
     let said = scene.snapshot.upses.get(ups).and_then(|it| it.fresh(scene.now, scene.config.ups_policy.max_age));
     said.is_some_and(|reading| reading.status.has(UpsWord::Ob))
+}
+
+/// Whether its last word is so young that the next one may still come.
+fn is_silent_for_a_moment(scene: &Scene<'_>, ups: &UpsName) -> bool {
+    let silent_for = scene.power.upses.get(ups).and_then(|one| one.silent_for);
+    silent_for.is_some_and(|silent| silent < scene.config.ups_policy.lost_on_battery)
 }
 
 /// Why the command cannot be sent at all, in calm times too.
@@ -270,11 +281,7 @@ pub(super) fn warn_early(scene: &Scene<'_>, draft: &mut Draft) {
 /// Why a descent goes on without the cut.
 fn gave_up(scene: &Scene<'_>, step: &Step) -> Option<String> {
     if let Some(attempt) = scene.memory.attempts.get(&step.key()).filter(|attempt| attempt.count >= ATTEMPTS) {
-        return Some(match &attempt.outcome {
-            Outcome::Refused { evidence } => format!("refused: {evidence}"),
-            Outcome::Failed { why } => why.clone(),
-            Outcome::Tried | Outcome::DeadlinePassed | Outcome::Cancelled => "it was told without effect".to_owned(),
-        });
+        return Some(attempt.outcome.to_string());
     }
     let pending = scene.memory.ledger_pending.map(|since| scene.now.since(since)).unwrap_or_default();
     (pending >= LEDGER_PATIENCE).then(|| "the ledger is not on disk, so it could be cut twice".to_owned())
@@ -338,7 +345,10 @@ fn is_stranded(scene: &Scene<'_>, name: &NodeName) -> bool {
 /// Whether mains have been there, and every host silent, for as long as a host that boots on AC by itself may take.
 fn has_waited(scene: &Scene<'_>, ups: &UpsName) -> bool {
     let limit = scene.config.startup.node_wait;
-    let is_on_line = scene.power.upses.get(ups).and_then(|one| one.on_line_for).is_some_and(|time| time >= limit);
+    let on_line_for = scene.power.upses.get(ups).and_then(|one| one.on_line_for);
+    // A driver that is away again and again never lets them stand.
+    let is_patience_over = scene.episode.began.age(scene.now) >= scene.config.startup.recharge_max_wait;
+    let is_on_line = on_line_for.is_some_and(|time| time >= limit || is_patience_over);
     let all_accepted = fed(scene, ups).all(|(name, _)| was_accepted(scene, name));
     is_on_line
         && all_accepted

@@ -259,16 +259,14 @@ fn is_settled(scene: &Scene<'_>, step: &Step) -> bool {
 /// Waking is retried beside the rule that waits for its host: how long anybody waits, and whether a host that stays away
 /// blocks, is that rule's matter alone.
 fn is_quiet(step: &Step) -> bool {
-    matches!(step, Step::Wake { .. })
+    step.woken().is_some()
 }
 
-/// Whether nothing has been tried of a step, or long enough ago.
-fn is_due(scene: &Scene<'_>, step: &Step) -> bool {
-    scene
-        .memory
-        .attempts
-        .get(&step.key())
-        .is_none_or(|attempt| scene.now.since(attempt.ended) >= backoff(scene, step, attempt.count, &attempt.outcome))
+/// For how long the last attempt at a step is over, and how long the next one waits, while that is more.
+fn pause(scene: &Scene<'_>, step: &Step) -> Option<(Duration, Duration)> {
+    let attempt = scene.memory.attempts.get(&step.key())?;
+    let (elapsed, pause) = (scene.now.since(attempt.ended), backoff(scene, step, attempt.count, &attempt.outcome));
+    (elapsed < pause).then_some((elapsed, pause))
 }
 
 /// Whether a step may be tried now, after the attempts that had no effect.
@@ -276,27 +274,19 @@ fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
     let Some(attempt) = scene.memory.attempts.get(&step.key()) else {
         return true;
     };
-    let last = match &attempt.outcome {
-        Outcome::Tried => "tried, no effect seen yet".to_owned(),
-        Outcome::Refused { evidence } => format!("refused: {evidence}"),
-        Outcome::Failed { why } => why.clone(),
-        Outcome::DeadlinePassed => "its time was up".to_owned(),
-        Outcome::Cancelled => "no longer waited for".to_owned(),
-    };
+    let pause = pause(scene, step);
     if is_quiet(step) {
-        return is_due(scene, step);
+        return pause.is_none();
     }
+    let last = attempt.outcome.to_string();
     if attempt.count >= ATTEMPTS_BEFORE_BLOCKER {
         let blocker = Blocker::StepFailing { step: step.to_string(), attempts: attempt.count, last: last.clone() };
         draft.blockers.push(blocker);
     }
-    let pause = backoff(scene, step, attempt.count, &attempt.outcome);
-    let elapsed = scene.now.since(attempt.ended);
-    if elapsed < pause {
+    if let Some((elapsed, pause)) = pause {
         draft.wait(WaitReason::Backoff { step: step.to_string(), last }, elapsed, Some(pause));
-        return false;
     }
-    true
+    pause.is_none()
 }
 
 fn backoff(scene: &Scene<'_>, step: &Step, count: u32, outcome: &Outcome) -> Duration {

@@ -169,11 +169,11 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whether a host answers in an emergency, though what it says is no word of it: it is told to stop and to go off all the
-    /// same, if it is the right one. Never a wrong host, nor one that is silent.
+    /// Whether a host answers in an emergency or under a UPS' override, though what it says is no word of it: it is told to stop
+    /// and to go off all the same, if it is the right one. Never a wrong host, nor one that is silent.
     pub fn is_blind(&self, node: &NodeName) -> bool {
         let answers_nonsense = self.host_failure(node).is_some_and(FailureKind::is_answer);
-        self.is_emergency()
+        (self.is_emergency() || self.effective.is_override())
             && answers_nonsense
             && !self.is_silent(node)
             && self.host_state(node) == HostState::Unreachable

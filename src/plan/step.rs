@@ -203,6 +203,11 @@ impl Step {
         self.target().node().cloned()
     }
 
+    /// The host that it switches on.
+    pub fn woken(&self) -> Option<&NodeName> {
+        if let Step::Wake { node } = self { Some(node) } else { None }
+    }
+
     /// How its effect is seen.
     pub fn evidence(&self) -> Evidence {
         match self {
@@ -310,4 +315,16 @@ pub enum Outcome {
     DeadlinePassed,
     /// It is no longer waited for.
     Cancelled,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Tried => f.write_str("tried, no effect seen yet"),
+            Outcome::Refused { evidence } => write!(f, "refused: {evidence}"),
+            Outcome::Failed { why } => f.write_str(why),
+            Outcome::DeadlinePassed => f.write_str("its time was up"),
+            Outcome::Cancelled => f.write_str("no longer waited for"),
+        }
+    }
 }

@@ -130,6 +130,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         node: Option<NodeName>,
     },
+    /// The etcd members elect another leader.
+    LeaderMoves {
+        /// Which; nothing comes of it where that member does not run.
+        node: NodeName,
+    },
+    /// The hecate host boots anew by itself: a panic, a watchdog, an upgrade.
+    OwnReboots,
     /// Somebody presses the power button of the hecate host.
     OwnButtonPressed,
     /// Somebody stops k3s on a node.
@@ -316,6 +323,8 @@ impl Event {
                 names.iter().for_each(|name| world.press_button(name));
             }
             Event::OwnButtonPressed => world.press_own_button(),
+            Event::OwnReboots => world.reboot_own_host(),
+            Event::LeaderMoves { node } => world.leader = Some(node.clone()),
             Event::UnitStopped { node } => world.set_unit(node, false),
             Event::UnitStarted { node } => world.set_unit(node, true),
             Event::Cordoned { node } => _ = world.objects.get_mut(node).map(|object| object.is_cordoned = true),

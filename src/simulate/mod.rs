@@ -154,7 +154,7 @@ impl Simulation {
             return self.restart_hecate();
         }
         self.world.forget_waiters();
-        self.hecate_is_away_until = Some(self.world.time + away);
+        (self.hecate_was_on, self.hecate_is_away_until) = (false, Some(self.world.time + away));
         let text = format!("hecate was killed, and is away for {} s", away.as_secs());
         self.story.tell(self.world.time, StoryKind::World, text);
     }

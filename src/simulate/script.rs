@@ -15,9 +15,9 @@ use serde_yaml::{Mapping, Value};
 
 use super::blueprint;
 use super::event::Event;
-use super::world::World;
 use super::world::device::Device;
 use super::world::network::Switch;
+use super::world::{STOP_TIMEOUT, World};
 use super::{QUIET_TICK, Simulation, TICK};
 use crate::config::{Config, ConfigMistakes};
 use crate::model::{NodeName, UpsName};
@@ -80,6 +80,9 @@ pub struct Cluster {
     /// Where k3s keeps its data.
     #[serde(skip_serializing_if = "is_etcd")]
     pub datastore: Datastore,
+    /// systemd kills a unit that stops for so long.
+    #[serde(skip_serializing_if = "is_usual_stop_timeout")]
+    pub stop_timeout_seconds: u64,
     /// Nodes on which sudo does not allow to end containers.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub killall_denied: BTreeSet<NodeName>,
@@ -93,6 +96,10 @@ pub struct Cluster {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+fn is_usual_stop_timeout(seconds: &u64) -> bool {
+    *seconds == STOP_TIMEOUT.as_secs()
 }
 
 fn is_etcd(datastore: &Datastore) -> bool {
@@ -117,6 +124,7 @@ impl Default for Cluster {
             host_tail_seconds: 0,
             look_seconds: 0,
             datastore: Datastore::Etcd,
+            stop_timeout_seconds: STOP_TIMEOUT.as_secs(),
             killall_denied: BTreeSet::new(),
             chronyd: false,
             calm_hours: 0,
@@ -204,6 +212,7 @@ impl Cluster {
         for (name, host) in &mut world.hosts {
             (host.starts_by_itself, host.has_ntp) = (self.units_enabled, self.chronyd);
             host.tail = Duration::from_secs(self.host_tail_seconds);
+            host.stop_timeout = Duration::from_secs(self.stop_timeout_seconds);
             host.killall_allowed = !self.killall_denied.contains(name);
         }
         for (name, device) in &self.devices {

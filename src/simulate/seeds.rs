@@ -196,6 +196,7 @@ fn cluster(rng: &mut Rng, drawn: &Drawn) -> Cluster {
         chronyd: chance(rng, 50),
         // A day of calm is what a record of it takes.
         calm_hours: if chance(rng, 3) { 26 } else { 0 },
+        stop_timeout_seconds: [90, 90, 90, 20, 300][rng.usize(0..5)],
     }
 }
 

@@ -82,6 +82,7 @@ fn plainer(script: &Script) -> Vec<Script> {
     push(&|cluster| cluster.host_tail_seconds = 0);
     push(&|cluster| cluster.look_seconds = 0);
     push(&|cluster| cluster.calm_hours = 0);
+    push(&|cluster| cluster.stop_timeout_seconds = 90);
     push(&|cluster| cluster.killall_denied.clear());
     push(&|cluster| cluster.chronyd = false);
     push(&|cluster| cluster.units_enabled = false);

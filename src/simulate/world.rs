@@ -62,6 +62,9 @@ impl Default for Pace {
     }
 }
 
+/// systemd's `DefaultTimeoutStopSec`.
+pub(in crate::simulate) const STOP_TIMEOUT: Duration = Duration::from_secs(90);
+
 /// A Node's Lease is renewed so often, in seconds.
 const LEASE: u64 = 5;
 
@@ -92,6 +95,8 @@ pub struct World {
     pub around: Around,
     /// Whether no API server can be reached, although etcd lives.
     pub is_api_gone: bool,
+    /// Who leads etcd, where that is not the first member that runs.
+    pub leader: Option<NodeName>,
     /// The steps that run, and what goes wrong with them.
     pub acts: Acts,
     /// Who can be heard.
@@ -138,6 +143,8 @@ pub struct Host {
     pub hangs: bool,
     /// How long it goes on writing after it has fallen silent on its way down.
     pub tail: Duration,
+    /// systemd kills its unit when that stops for so long.
+    pub stop_timeout: Duration,
     /// Whether sudo allows to end its containers.
     pub killall_allowed: bool,
     /// Whether its chronyd says how far its clock is off.
@@ -236,6 +243,7 @@ impl World {
             is_confused: false,
             hangs: false,
             tail: Duration::ZERO,
+            stop_timeout: STOP_TIMEOUT,
             killall_allowed: true,
             has_ntp: false,
             boot: 1,
@@ -278,6 +286,7 @@ impl World {
             own_boot: 1,
             around: Around::of(config),
             is_api_gone: false,
+            leader: None,
             acts: Acts::default(),
             network: Network::default(),
             datastore: Datastore::Etcd,

@@ -1,7 +1,7 @@
 //! `low.json` in the runtime directory: what a restart of hecate within this boot goes on from, so that neither a crash
 //! loop nor a full disk stretches a debounce or forgets an override.
 //!
-//! Pure. It is neither fsynced nor kept over a boot. What it lacks costs what a lost [`Memory`](super::Memory) costs.
+//! Pure. It is neither fsynced nor kept over a boot. What it lacks costs what a lost [`Memory`] costs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

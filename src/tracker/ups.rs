@@ -32,6 +32,19 @@ const RISE_SEEN: f64 = 5.0;
 /// A runtime below this when the battery begins to be drawn from may be a counter of the seconds on battery.
 const CLIMB_FROM: Duration = Duration::from_secs(30);
 
+/// `OL DISCHRG` is on battery once the charge has fallen by so many percentage points meanwhile: some drivers leave OL
+/// standing in an outage (see `onlinedischarge_onbattery` in usbhid-ups(8)), others say DISCHRG on mains for weeks.
+const DISCHARGE_BELIEVED: f64 = 5.0;
+/// ... within this time: what falls more slowly is no load's doing.
+const DISCHARGE_WITHIN: Duration = Duration::from_secs(2 * 3600);
+/// No battery loses more than this between two answers: a figure that jumps is no discharge.
+const DISCHARGE_STEP: f64 = 2.0;
+/// LB that came with DISCHRG and stands for so long is believed as well.
+const DISCHARGE_LB: Duration = Duration::from_secs(60);
+/// A charge that rises by more than this, or stands for so long, is that of no discharge.
+const DISCHARGE_RISE: f64 = 2.0;
+const DISCHARGE_FLAT: Duration = Duration::from_secs(1800);
+
 /// The last polls of one UPS. Times are boottimes of the hecate host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -71,6 +84,8 @@ pub struct UpsMemory {
     pub zero_charge_since: Option<Duration>,
     /// A runtime that has grown by a second a second since the battery is drawn from: a counter, no estimate.
     pub climb: Option<Climb>,
+    /// What is said to be a discharge although mains are said to be there.
+    pub discharge: Option<OnLineDischarge>,
     /// When its witness was last seen.
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -99,6 +114,22 @@ pub struct DrawnFrom {
     /// `ups.load` then.
     #[serde(default)]
     pub load: Option<f64>,
+}
+
+/// A discharge beside OL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OnLineDischarge {
+    /// Its first answer.
+    pub from: DrawnFrom,
+    /// `battery.charge` in the last one that told it.
+    pub charge: Option<f64>,
+    /// By how many points the charge has fallen, no step counted as more than a battery loses.
+    pub fell: f64,
+    /// When the charge last fell.
+    pub moved: Seconds,
+    /// Whether it is taken for an outage.
+    pub is_believed: bool,
 }
 
 /// Mains that are there.
@@ -154,6 +185,18 @@ pub struct Outage {
     pub last: Duration,
     /// `battery.charge` in the last one that told it.
     pub charge: Option<f64>,
+    /// `battery.charge` in the first one that told it.
+    #[serde(default)]
+    pub first_charge: Option<f64>,
+}
+
+impl Outage {
+    /// The charge at its end, where that is a measurement: one that has not moved for too long is none.
+    pub fn charge_left(&self, policy: &UpsPolicy) -> Option<f64> {
+        let is_long = self.last.saturating_sub(self.since) >= policy.charge_frozen;
+        let stood = self.first_charge.zip(self.charge).is_some_and(|(first, last)| (first - last).abs() < 1.0);
+        self.charge.filter(|_| !(is_long && stood))
+    }
 }
 
 /// What a UPS told of its battery.
@@ -188,7 +231,7 @@ pub struct LowRun {
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub counted: Duration,
-    /// When the last one began.
+    /// When the last answer began that did not end the run: one of them, or an OL that has not stood.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub last: Duration,
@@ -234,6 +277,7 @@ impl UpsMemory {
             low: self.low.clone(),
             zero_charge_since: self.zero_charge_since,
             climb: self.climb.clone(),
+            discharge: self.discharge.clone(),
             witness_seen: self.witness_seen,
         }
     }
@@ -246,6 +290,7 @@ impl UpsMemory {
             && self.saw_fsd_rise == other.saw_fsd_rise
             && self.runtime_since == other.runtime_since
             && self.zero_charge_since == other.zero_charge_since
+            && self.discharge.is_some() == other.discharge.is_some()
             && since(self) == since(other);
         is_alike
             && (is_calm
@@ -255,7 +300,8 @@ impl UpsMemory {
                     && self.figures == other.figures
                     && self.drawn_from == other.drawn_from
                     && self.settled_from == other.settled_from
-                    && self.climb == other.climb)
+                    && self.climb == other.climb
+                    && self.discharge == other.discharge)
     }
 
     /// How long nothing may be heard, and still what was said before counts on.
@@ -268,6 +314,7 @@ impl UpsMemory {
         if self.last.is_some_and(|last| last >= began) {
             return;
         }
+        let reading = &self.heard(reading, began);
         let sense = sense(&reading.status);
         let previous = self.figures.as_ref().map(|figures| figures.runtime);
         if !reading.status.has(UpsWord::Fsd) {
@@ -279,8 +326,10 @@ impl UpsMemory {
                 .is_some_and(|last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy));
         }
         self.words_since.retain(|word, _| reading.status.has(*word));
+        let discharging = self.discharge.as_ref().filter(|one| one.is_believed).map(|one| one.from.began);
         for word in reading.status.words.iter() {
-            self.words_since.entry(word).or_insert(began);
+            let since = discharging.filter(|_| word == UpsWord::Ob).unwrap_or(began);
+            self.words_since.entry(word).or_insert(since);
         }
         if previous != Some(reading.runtime) {
             self.runtime_since = Some(began);
@@ -294,19 +343,61 @@ impl UpsMemory {
         self.samples.push_back(UpsSample { began, reading: reading.clone() });
     }
 
+    /// The answer as it is meant: a discharge beside OL that is believed is OB, as the driver itself would say it where somebody
+    /// had set `onlinedischarge_onbattery`.
+    fn heard(&mut self, reading: &UpsReading, began: Duration) -> UpsReading {
+        let status = &reading.status;
+        match sense(status) {
+            Sense::DischargingOnLine => {}
+            Sense::OnLine | Sense::ForcedOnLine => {
+                self.discharge = None;
+                return reading.clone();
+            }
+            Sense::Forced
+            | Sense::Silent
+            | Sense::Calibrating
+            | Sense::LowOnBattery
+            | Sense::OnBattery
+            | Sense::Bypassed => return reading.clone(),
+        }
+        let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
+        let from = DrawnFrom { began, charge, load: reading.load_percent };
+        let is_news = self.outage.is_some() && !self.stood_before_the_outage(UpsWord::Dischrg);
+        let mut discharge = self.discharge.take().unwrap_or_else(|| OnLineDischarge::begin(from.clone(), is_news));
+        discharge.follow(from);
+        let low_since = self.words_since.get(&UpsWord::Lb).copied().filter(|_| status.has(UpsWord::Lb));
+        let is_low =
+            low_since.is_some_and(|since| since > discharge.from.began && began.saturating_sub(since) >= DISCHARGE_LB);
+        discharge.is_believed |= is_low;
+        let is_believed = discharge.is_believed;
+        self.discharge = Some(discharge);
+        if !is_believed {
+            return reading.clone();
+        }
+        UpsReading { status: status.without(UpsWord::Ol).with(UpsWord::Ob), ..reading.clone() }
+    }
+
+    fn stood_before_the_outage(&self, word: UpsWord) -> bool {
+        let since = self.words_since.get(&word);
+        since.zip(self.outage.as_ref()).is_some_and(|(since, outage)| *since < outage.since)
+    }
+
     fn take_power(&mut self, sense: Sense, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
         match sense {
             Sense::OnBattery | Sense::LowOnBattery | Sense::Calibrating | Sense::Forced => {
                 self.line = None;
-                let outage =
-                    self.outage.get_or_insert(Outage { since: began, last: began, charge: reading.charge_percent });
+                let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
+                let believed = self.discharge.as_ref().filter(|one| one.is_believed);
+                let since = believed.map_or(began, |one| one.from.began);
+                let first_charge = believed.and_then(|one| one.from.charge).or(charge);
+                let outage = self.outage.get_or_insert(Outage { since, last: began, charge, first_charge });
                 outage.last = began;
-                outage.charge = reading.charge_percent.or(outage.charge);
+                outage.charge = charge.or(outage.charge);
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;
                 let goes_on = |line: &Line| line.goes_on(began, charge, policy);
-                let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge);
+                let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge_left(policy));
                 let mut line =
                     self.line.take().filter(goes_on).unwrap_or_else(|| Line::begin(began, charge, last_drawn));
                 (line.last, line.charge) = (began, charge);
@@ -323,6 +414,11 @@ impl UpsMemory {
         }
         if reading.status.has(UpsWord::Ob) {
             let from = DrawnFrom { began, charge: reading.charge_percent, load: reading.load_percent };
+            if let Some(discharge) = self.discharge.as_ref().filter(|one| one.is_believed && self.drawn_from.is_none())
+            {
+                self.drawn_from = Some(discharge.from.clone());
+                self.settled_from = Some(discharge.from.clone());
+            }
             let first = self.drawn_from.get_or_insert(from.clone()).began;
             if began.saturating_sub(first) >= SAG {
                 self.settled_from.get_or_insert(from);
@@ -369,6 +465,30 @@ impl UpsMemory {
     pub fn last_word(&self) -> Option<Duration> {
         let (line, outage) = (self.line.as_ref().map(|line| line.last), self.outage.as_ref().map(|it| it.last));
         line.max(outage)
+    }
+}
+
+impl OnLineDischarge {
+    fn begin(from: DrawnFrom, is_believed: bool) -> Self {
+        Self { charge: from.charge, fell: 0.0, moved: Seconds(from.began), from, is_believed }
+    }
+
+    /// Takes one more answer in.
+    fn follow(&mut self, now: DrawnFrom) {
+        let step = self.charge.zip(now.charge).map_or(0.0, |(before, charge)| before - charge);
+        let stood = now.began.saturating_sub(self.moved.0);
+        let is_over = -step > DISCHARGE_RISE || self.is_believed && now.charge.is_some() && stood >= DISCHARGE_FLAT;
+        let is_slow = !self.is_believed && now.began.saturating_sub(self.from.began) > DISCHARGE_WITHIN;
+        if is_over || is_slow {
+            *self = Self::begin(now, false);
+            return;
+        }
+        if step > 0.0 {
+            self.moved = Seconds(now.began);
+        }
+        self.fell += step.min(DISCHARGE_STEP);
+        self.charge = now.charge.or(self.charge);
+        self.is_believed |= self.fell >= DISCHARGE_BELIEVED;
     }
 }
 

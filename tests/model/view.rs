@@ -93,6 +93,7 @@ fn observe_host(world: &World, node: usize, began: Duration) -> Reading<HostRead
         ntp_ahead_seconds: None,
         clock: None,
         up_for: None,
+        stop_timeout: None,
     };
     Reading::known(reading, began)
 }

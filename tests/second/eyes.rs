@@ -194,6 +194,7 @@ impl World {
             ntp_ahead_seconds: None,
             clock: Some(HostClock { wall: wall(self.now), ahead_seconds: 0 }),
             up_for: std::time::Duration::try_from_secs_f64(self.now - host.up_since).ok(),
+            stop_timeout: Some(std::time::Duration::from_secs(90)),
         }
     }
 

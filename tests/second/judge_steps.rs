@@ -231,8 +231,9 @@ impl World {
         if is_short(&|ups| said(ups).is_some_and(|(_, ob)| ob)) {
             return self.judge.excuse(now, Rule::OwnHost, "its own UPSes say OB: a driver hangs");
         }
-        if is_short(&|ups| said(ups).is_none() && self.is_silent_since_ob(**ups)) {
-            return self.judge.excuse(now, Rule::OwnHost, "its own UPSes are silent since they said OB");
+        // One that is silent is no supply beside one that said OB.
+        if is_short(&|ups| said(ups).is_none()) && feeds.iter().any(|ups| self.is_silent_since_ob(*ups)) {
+            return self.judge.excuse(now, Rule::OwnHost, "its own UPSes are silent since one said OB");
         }
         if is_short(&|ups| said(ups).is_none() && self.is_silent_like_its_witness(**ups, now)) {
             return self.judge.excuse(now, Rule::OwnHost, "its own UPSes are silent, and their witnesses are gone");

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hecate::model::FailureKind;
-use hecate::snapshot::{UpsReading, UpsStatus};
+use hecate::snapshot::{DeviceId, UpsReading, UpsStatus};
 
 use super::site::UpsSpec;
 use super::ups::{Figures, Ups};
@@ -118,7 +118,10 @@ impl Driver {
                 .then(|| Duration::from_secs_f64(if spec.tells_pollfreq { spec.pollfreq } else { POLL_INTERVAL })),
             model: is_told.then(|| "model".to_owned()),
             charge_low_percent: after(1.0, spec.charge_low),
-            device: (is_told && spec.has_serial).then(|| format!("serial-{}", spec.name)),
+            device: DeviceId {
+                serial: (is_told && spec.has_serial).then(|| format!("serial-{}", spec.name)),
+                ..DeviceId::default()
+            },
         })
     }
 }

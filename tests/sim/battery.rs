@@ -106,12 +106,25 @@ fn what_was_proven_too_long_ago_is_a_warning_with_its_age() {
 }
 
 #[test]
+fn a_promise_far_above_the_proof_asks_for_a_persons_word_after_a_new_battery() {
+    let mut simulation = converged();
+    learned(&mut simulation, 60 * MINUTE, 20 * MINUTE, 40 * DAY);
+    let is_told = |warning: &Warning| warning.to_string().contains("hecate ups forget pyrphoros");
+    assert!(warnings(&simulation).iter().any(is_told), "{:?}", warnings(&simulation));
+    learned(&mut simulation, 30 * MINUTE, 20 * MINUTE, 40 * DAY);
+    assert!(!warnings(&simulation).iter().any(is_told), "{:?}", warnings(&simulation));
+}
+
+#[test]
 fn a_battery_below_the_gate_or_the_trigger_is_named_in_calm_times() {
     for (proven, said) in [(15, "the recharge gate asks for 960 s"), (7, "the trigger is at 450 s")] {
         let mut simulation = converged();
         learned(&mut simulation, 20 * MINUTE, proven * MINUTE, 40 * DAY);
         let warned = warnings(&simulation);
-        let [Warning::BatteryTooSmall { evidence, .. }] = &warned[..] else { panic!("{warned:?}") };
+        let small = |warning: &Warning| {
+            if let Warning::BatteryTooSmall { evidence, .. } = warning { Some(evidence.clone()) } else { None }
+        };
+        let evidence = warned.iter().find_map(small).unwrap_or_else(|| panic!("{warned:?}"));
         assert!(evidence.contains(&format!("it gives {} s", proven * 60)) && evidence.contains(said), "{evidence}");
     }
 }

@@ -141,7 +141,7 @@ fn node(name: &str) -> NodeName {
 #[test]
 fn with_strict_clocks_one_that_is_not_in_sync_holds_the_start_and_then_blocks_by_name() {
     let mut simulation = stopped(strict);
-    set_clock(&mut simulation, "worker-2", Some(false), 0);
+    set_clock(&mut simulation, "worker-2", Some(false), 60);
     wish_up(&mut simulation);
     play(&mut simulation, MINUTE);
     assert_eq!(clocks(&simulation), Some((false, "worker-2 is not in sync".to_owned())));
@@ -263,7 +263,7 @@ fn with_a_quorum_of_clocks_a_lost_minority_holds_nothing() {
 
     let mut simulation = stopped(quorum);
     for name in ["cp-2", "worker-1", "worker-2"] {
-        set_clock(&mut simulation, name, Some(false), 0);
+        set_clock(&mut simulation, name, Some(false), 60);
     }
     wish_up(&mut simulation);
     play(&mut simulation, MINUTE);

@@ -8,6 +8,7 @@
 mod battery;
 mod feeds;
 mod guards;
+mod profiles;
 mod rehearsal;
 mod rules;
 mod scenarios;

@@ -121,3 +121,17 @@ fn a_host_that_dies_as_the_battery_ends_costs_the_others_no_time() {
     let cut = simulation.world.hosts.iter().filter(|(name, host)| **name != worker && host.hard_cuts > 0).count();
     assert_eq!(cut, 0, "{}", told(&simulation));
 }
+
+#[test]
+fn a_snapshot_that_a_restart_forgot_goes_on_where_it_is_whoever_leads_by_then() {
+    let mut simulation = converged(|_| {});
+    simulation.world.pace.etcd_snapshot = MINUTE;
+    wish(&mut simulation, ClusterState::DrainedOff);
+    let begun = |it: &Simulation| it.world.hosts.values().any(|host| host.is_saving());
+    assert!(simulation.run_until(5 * MINUTE, begun), "{}", told(&simulation));
+    simulation.restart_hecate();
+    simulation.world.leader = Some(NodeName::new("cp-3"));
+    assert!(simulation.run_until(10 * MINUTE, Simulation::is_converged), "{}", told(&simulation));
+    let taken: usize = simulation.world.etcd_snapshots.values().map(std::collections::BTreeSet::len).sum();
+    assert_eq!((taken, count(&simulation, "save etcd snapshot on cp-3")), (1, 0), "{}", told(&simulation));
+}

@@ -124,7 +124,7 @@ fn figures_are_as_old_as_the_driver_and_words_are_not() {
     let reading = reading.value().unwrap();
     assert!(reading.status.has(UpsWord::Ob) && reading.charge_percent == Some(100.0), "{reading:?}");
     assert_eq!(reading.driver_interval, Some(Duration::from_secs(30)));
-    assert_eq!(reading.device.as_deref(), Some("pyrphoros-1"));
+    assert_eq!(reading.device.serial.as_deref(), Some("pyrphoros-1"));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::model::Now;
 /// What was proven longer ago than this contradicts no LB: batteries age.
 const PROVEN_RECENTLY: Duration = Duration::from_secs(183 * 24 * 3600);
 
+/// A promise of so many times what was proven is told: a new battery, or one that lies.
+const OVERPROMISED: u32 = 2;
+
 /// What was proven at one load promises at most so many times as much at a smaller one; at a greater one it promises less
 /// without end.
 const LOAD_SCALE_MAX: f64 = 4.0;
@@ -65,6 +68,13 @@ impl Battery<'_> {
         }
     }
 
+    /// What it promises in calm and what was proven, where the first is far above the second.
+    pub fn overpromised(&self) -> Option<(Duration, Duration)> {
+        let promised = self.calm()?.runtime?;
+        let proven = self.proven()?.full(self.load_of_all());
+        (promised > proven * OVERPROMISED).then_some((promised, proven))
+    }
+
     /// How full this battery gets, in its own percents.
     pub fn full_charge(&self) -> f64 {
         self.calm().and_then(|calm| calm.charge).filter(|charge| *charge > 0.0).unwrap_or(100.0)
@@ -87,6 +97,11 @@ impl Battery<'_> {
     /// After so much silence no battery of this kind can be feeding anything any more.
     pub fn silence_max(&self) -> Duration {
         self.full_runtime().map_or(SILENCE_UNKNOWN, |full| (full * SILENCE_FACTOR).clamp(SILENCE_LEAST, SILENCE_MOST))
+    }
+
+    /// Whether an outage is known that the own count has not taken in: its end was seen a moment ago, or not yet.
+    pub fn is_outage_open(&self) -> bool {
+        self.device.and_then(|device| device.count.as_ref()).is_some_and(|count| count.since.is_none())
     }
 
     /// What it holds by hecate's own count, percent: all of it where no outage of this device is known.

@@ -27,15 +27,11 @@ const CAL_BEFORE_OB: Duration = Duration::from_secs(60);
 /// mains are lost. It must then stand for the debounce.
 const LB_DOUBTED_CHARGE: f64 = 50.0;
 
-/// OL DISCHRG is on battery once the charge has fallen by so many percentage points meanwhile (some drivers leave OL
-/// standing; see `onlinedischarge_onbattery` in usbhid-ups(8)).
-const DISCHARGE_BELIEVED: f64 = 5.0;
-
 /// Where nothing tells a time, a charge this low is the last moment: the last points go in no time.
 const LAST_CHARGE: f64 = 10.0;
 
-/// No battery loses more than this between two polls.
-const DISCHARGE_STEP: f64 = 2.0;
+/// A small load moves a charge so much more slowly.
+const SATURATED_PATIENCE: u32 = 20;
 
 /// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
 const BARE_PATIENCE: Duration = Duration::from_secs(60);
@@ -60,6 +56,8 @@ pub struct Assessment {
     pub is_urgent: bool,
     /// For how long nothing was heard of mains and battery; None while it speaks.
     pub silent_for: Option<Duration>,
+    /// Whether it fell silent a moment ago, after mains that nobody doubts: it still counts as a supply.
+    pub is_brief: bool,
     /// What a host may count on that stays to the last: half of what was never proven. None where nobody can say.
     pub sure_left: Option<Duration>,
     /// The polls in a row that say, each alone, that the time has come.
@@ -90,6 +88,7 @@ impl Assessment {
             time_left: None,
             is_urgent: false,
             silent_for: None,
+            is_brief: false,
             sure_left: None,
             low: None,
         }
@@ -132,8 +131,8 @@ pub(super) struct Look<'a> {
     pub(super) kept_silence: Option<Duration>,
     /// Whether its witness, or another UPS, says that the mains are gone: then words without figures are no doubt.
     pub(super) is_confirmed: bool,
-    /// Whether its witness was there and is gone.
-    pub(super) is_witness_gone: bool,
+    /// What else says that its mains are gone, in words, while it is silent.
+    pub(super) gone: Option<&'static str>,
     pub(super) memory_age: Duration,
     pub(super) now: &'a Now,
 }
@@ -155,11 +154,14 @@ impl Look<'_> {
             Sense::Calibrating => self.calibrating(status),
             Sense::LowOnBattery => self.low_on_battery(status),
             Sense::OnBattery => self.on_battery(status),
-            Sense::DischargingOnLine => match self.fell_on_line() {
-                Some(fell) if fell >= DISCHARGE_BELIEVED => self.on_battery(status),
-                Some(_) | None => self.verdict(UpsVerdict::OnLine, status.to_string()),
-            },
-            Sense::OnLine => self.verdict(UpsVerdict::OnLine, status.to_string()),
+            Sense::DischargingOnLine | Sense::OnLine => {
+                // Mains that have not stood end no run: a generator that hunts sends the UPS to battery every few seconds.
+                let is_known = self.polls.samples.len() > 1 && self.polls.outage.is_some();
+                let run = self.polls.low.clone().filter(|_| is_known);
+                let low = run.filter(|run| last.began.saturating_sub(run.last) <= UpsMemory::gap_max(self.policy));
+                let low = low.map(|run| LowRun { last: run.last.max(last.began), ..run });
+                Assessment { low, ..self.verdict(UpsVerdict::OnLine, status.to_string()) }
+            }
             // What was last known goes on for as long as it would without an answer.
             Sense::Bypassed => self.lost(&format!("mains feed the load past the battery ({status})")),
             Sense::Silent => self.lost(&format!("says only \"{status}\"")),
@@ -175,19 +177,27 @@ impl Look<'_> {
         if self.is_latched(&status) {
             status = status.without(UpsWord::Fsd);
         }
-        if self.is_stuck_in_calibration(&status) {
-            status = status.without(UpsWord::Cal);
+        for word in [UpsWord::Cal, UpsWord::Test] {
+            if self.is_stuck_in(word, &status) {
+                status = status.without(word);
+            }
         }
         let is_empty_word = reading.charge_low_percent.is_some_and(|low| low >= LB_EMPTY_WORD_CHARGE);
         let is_disproved = self.is_standing(UpsWord::Lb)
-            && self
-                .battery
-                .proven_recently(self.now)
-                .is_some_and(|proven| proven.full(reading.load_percent) > self.trigger_at);
+            && self.battery.proven_recently(self.now).is_some_and(|proven| {
+                proven.full(reading.load_percent).mul_f64(self.share_left(reading)) > self.trigger_at
+            });
         if is_empty_word || is_disproved {
             status = status.without(UpsWord::Lb);
         }
         status
+    }
+
+    /// How much of its battery is left, 0 to 1, by the lesser of what it says and hecate's own count.
+    fn share_left(&self, reading: &UpsReading) -> f64 {
+        let count = self.battery.own_count(self.ups.recharge, self.now) / 100.0;
+        let charge = reading.charge_percent.filter(|_| !self.polls.is_charge_void());
+        charge.map_or(count, |charge| (charge / self.battery.full_charge()).min(count)).clamp(0.0, 1.0)
     }
 
     /// Whether a word stood on line already when the outage began: it is no news of the outage.
@@ -210,7 +220,10 @@ impl Look<'_> {
         let last_word = last_word.unwrap_or_else(|| self.now.boottime.saturating_sub(self.memory_age));
         let silent_for = self.now.since(last_word).max(self.kept_silence.unwrap_or_default());
         let verdict = |verdict, evidence| {
-            let sure_left = self.figures_left();
+            // A moment of silence takes nothing back that was said just before it.
+            let is_moment = silent_for < self.policy.lost_on_battery;
+            let told = || self.sure_left().or_else(|| self.runtime_told());
+            let sure_left = told().filter(|_| is_moment).or_else(|| self.figures_left());
             // Nothing was said: what was said before goes on, or not, with the next answer.
             let low = self.polls.low.clone();
             Assessment { silent_for: Some(silent_for), sure_left, low, ..self.verdict(verdict, evidence) }
@@ -219,15 +232,17 @@ impl Look<'_> {
             let evidence = format!("no word for {} s, longer than this battery can last: {why}", silent_for.as_secs());
             return verdict(UpsVerdict::Unknown, evidence);
         }
-        if !was_uneasy && !self.is_witness_gone {
-            return verdict(UpsVerdict::Unknown, why.to_owned());
+        let is_brief = silent_for < self.policy.lost_on_battery.max(UpsMemory::gap_max(self.policy));
+        if !was_uneasy && self.gone.is_none() {
+            return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, why.to_owned()) };
         }
         if self.had_mains_a_moment_ago(last_word) {
-            return verdict(UpsVerdict::Unknown, format!("mains had just come back; {why}"));
+            let evidence = format!("mains had just come back; {why}");
+            return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, evidence) };
         }
         let (is_over, left) = self.silence(silent_for);
         let since = silent_for.as_secs();
-        let witness = if self.is_witness_gone { ", its witness is gone" } else { "" };
+        let witness = self.gone.map(|gone| format!(", {gone}")).unwrap_or_default();
         if is_over {
             let evidence = format!("on battery and no word for {since} s{witness}{left}: {why}");
             Assessment { is_urgent: true, ..verdict(UpsVerdict::Critical, evidence) }
@@ -241,7 +256,7 @@ impl Look<'_> {
     fn had_mains_a_moment_ago(&self, last_word: Duration) -> bool {
         let was_on_line = self.polls.line.as_ref().is_some_and(|line| line.last == last_word);
         let gap_max = UpsMemory::gap_max(self.policy).min(self.policy.lost_on_battery);
-        was_on_line && !self.is_witness_gone && self.now.since(last_word) < gap_max
+        was_on_line && self.gone.is_none() && self.now.since(last_word) < gap_max
     }
 
     /// Whether silence on battery has lasted long enough, and what its last figures leave.
@@ -294,21 +309,25 @@ impl Look<'_> {
         !(was_seen_rising && rose_on_line && self.now.since(*flagged) < FSD_ON_LINE_OBEYED)
     }
 
-    /// CAL that stood long before OB came.
-    fn is_stuck_in_calibration(&self, status: &UpsStatus) -> bool {
+    /// CAL or TEST that stood long before OB came.
+    fn is_stuck_in(&self, word: UpsWord, status: &UpsStatus) -> bool {
         let since = |word| self.polls.words_since.get(&word).copied();
-        match (since(UpsWord::Cal), since(UpsWord::Ob)) {
-            (Some(cal), Some(ob)) => status.has(UpsWord::Cal) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
+        match (since(word), since(UpsWord::Ob)) {
+            (Some(cal), Some(ob)) => status.has(word) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
             (_, _) => false,
         }
     }
 
     fn calibrating(&self, status: &UpsStatus) -> Assessment {
-        let stood = self.stood(&[UpsWord::Cal]).unwrap_or_default();
-        if stood < self.policy.calibration_max {
-            return self.verdict(UpsVerdict::OnBattery, format!("calibrating for {} s ({status})", stood.as_secs()));
+        let word = if status.has(UpsWord::Cal) { UpsWord::Cal } else { UpsWord::Test };
+        let stood = self.stood(&[word]).unwrap_or_default();
+        // A test that the mains were lost in looks like a test: its last warning counts.
+        let is_low = word == UpsWord::Test && status.has(UpsWord::Lb);
+        if stood < self.policy.calibration_max && !is_low {
+            let doing = if word == UpsWord::Cal { "calibrating" } else { "testing its battery" };
+            return self.verdict(UpsVerdict::OnBattery, format!("{doing} for {} s ({status})", stood.as_secs()));
         }
-        let status = status.without(UpsWord::Cal);
+        let status = status.without(UpsWord::Cal).without(UpsWord::Test);
         if sense(&status) == Sense::LowOnBattery { self.low_on_battery(&status) } else { self.on_battery(&status) }
     }
 
@@ -405,7 +424,8 @@ impl Look<'_> {
         self.polls.drawn_from.as_ref().is_some_and(|from| {
             let fell = from.charge.zip(sample.reading.charge_percent).map(|(from, to)| from - to);
             let stood = sample.began.saturating_sub(from.began);
-            fell.is_some_and(|fell| fell.abs() < 1.0) && stood >= self.policy.charge_frozen
+            let patience = if time_left::is_saturated(sample) { SATURATED_PATIENCE } else { 1 };
+            fell.is_some_and(|fell| fell.abs() < 1.0) && stood >= self.policy.charge_frozen * patience
         })
     }
 
@@ -437,16 +457,6 @@ impl Look<'_> {
         since?.into_iter().max().map(|since| self.now.since(since))
     }
 
-    /// By how much the charge has fallen since OL and DISCHRG stand together, as far as polls are kept. One step down counts for
-    /// no more than [`DISCHARGE_STEP`]: a figure that jumps is no discharge.
-    fn fell_on_line(&self) -> Option<f64> {
-        let is_discharging = |one: &&UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
-        let run = self.polls.samples.iter().rev().take_while(is_discharging);
-        let charges: Vec<f64> = run.filter_map(|one| one.reading.charge_percent).collect();
-        let steps = charges.windows(2).map(|pair| (pair[1] - pair[0]).min(DISCHARGE_STEP));
-        (!charges.is_empty()).then(|| steps.sum())
-    }
-
     /// For how long mains have been there: since OL came, or since a discharge that was said beside it ended.
     fn on_line_for(&self) -> Option<Duration> {
         let line = self.polls.line.as_ref()?;
@@ -456,7 +466,8 @@ impl Look<'_> {
     }
 
     fn knows(&self) -> Knows<'_> {
-        let is_worn = self.polls.words_since.contains_key(&UpsWord::Rb)
+        let has_stood = self.stood(&[UpsWord::Rb]).is_some_and(|stood| stood >= self.policy.debounce);
+        let is_worn = (has_stood || self.is_standing(UpsWord::Rb))
             && !self.ups.ignored_words.contains(&UpsWord::Rb)
             && self.battery.proven_recently(self.now).is_none();
         Knows { policy: self.policy, battery: self.battery, is_worn }
@@ -486,6 +497,14 @@ impl Look<'_> {
         Some(if self.battery.proven_recently(self.now).is_some() { most } else { most / 2 })
     }
 
+    /// The same by the last runtime that was told, which a restart of hecate does not lose.
+    fn runtime_told(&self) -> Option<Duration> {
+        let figures = self.polls.figures.as_ref()?;
+        let runtime = time_left::credible_runtime(figures.runtime)?;
+        let left = runtime.saturating_sub(self.now.since(figures.began));
+        Some(if self.battery.proven_recently(self.now).is_some() { left } else { left / 2 })
+    }
+
     fn verdict(&self, verdict: UpsVerdict, evidence: String) -> Assessment {
         let last = self.polls.samples.len().checked_sub(1);
         let time_left = last.and_then(|index| {
@@ -501,6 +520,7 @@ impl Look<'_> {
             time_left,
             is_urgent: false,
             silent_for: None,
+            is_brief: false,
             sure_left: self.sure_left(),
             low: None,
         }
@@ -520,12 +540,14 @@ impl Look<'_> {
         if status.has(UpsWord::Lb) && is_on_line(status) {
             said.push("low battery while on line (OL LB)".to_owned());
         }
-        if self.is_stuck_in_calibration(status) {
+        if self.is_stuck_in(UpsWord::Cal, status) {
             said.push(
                 "says CAL since before the mains were lost: taken for an outage, not for a calibration".to_owned(),
             );
         }
-        if sense(status) == Sense::DischargingOnLine {
+        if self.polls.discharge.as_ref().is_some_and(|one| one.is_believed) {
+            said.push("says OL DISCHRG while its charge falls: taken for OB".to_owned());
+        } else if sense(status) == Sense::DischargingOnLine {
             said.push("discharges although it is on line (OL DISCHRG)".to_owned());
         }
         if is_drawn(last) && (last.reading.runtime.is_none() || is_doubted(self)) {
@@ -534,6 +556,14 @@ impl Look<'_> {
         if let Some(proven) = self.battery.proven().filter(|_| self.battery.proven_recently(self.now).is_none()) {
             let days = proven.at.age(self.now).as_secs() / (24 * 3600);
             said.push(format!("what its battery proved to give is {days} days old: it contradicts no LB any more"));
+        }
+        if let Some((promised, proven)) = self.battery.overpromised() {
+            said.push(format!(
+                "in calm it promises {} s at full load, and {} s were proven, which is what counts; after a new battery: \
+                 hecate ups forget {name}",
+                promised.as_secs(),
+                proven.as_secs()
+            ));
         }
         if !status.unknown.is_empty() {
             let words: Vec<&str> = status.unknown.iter().map(String::as_str).collect();

@@ -28,23 +28,27 @@ impl Load<'_> {
         self.is_short(power, |ups| power.verdict(ups) == UpsVerdict::Critical)
     }
 
-    /// Whether its supply ends: as [`Load::is_at_risk`], but a UPS on battery whose override stands goes on ending although the
-    /// load that was shed lets it promise more.
-    pub(super) fn ends(&self, power: &Power, overridden: &BTreeSet<UpsName>) -> bool {
-        self.is_short(power, |ups| is_ending(power, overridden, ups))
+    /// Whether its supply ends, where these UPSes are at their end or on their way there.
+    pub(super) fn ends(&self, power: &Power, ending: &BTreeSet<UpsName>) -> bool {
+        self.is_short(power, |ups| ending.contains(ups))
     }
 
     fn is_short(&self, power: &Power, is_ending: impl Fn(&UpsName) -> bool) -> bool {
-        let holds = |ups: &&UpsName| match power.verdict(ups) {
-            UpsVerdict::OnLine | UpsVerdict::OnBattery | UpsVerdict::Ignored => !is_ending(ups),
-            UpsVerdict::Critical | UpsVerdict::Unknown => false,
-        };
+        let holds = |ups: &&UpsName| !is_ending(ups) && holds(power, ups);
         self.feeds.iter().any(&is_ending) && self.feeds.iter().filter(holds).count() < self.min_supplies
     }
 
-    /// Until it loses its supply; None where nothing says so.
+    /// Whether fewer of its feeds have their mains than it needs.
+    pub(crate) fn runs_on_battery(&self, power: &Power) -> bool {
+        let is_on_battery = |ups: &&UpsName| power.upses.get(*ups).is_some_and(Assessment::is_on_battery);
+        let on_battery = self.feeds.iter().filter(is_on_battery).count();
+        on_battery > 0 && self.feeds.len() - on_battery < self.min_supplies
+    }
+
+    /// Until it loses its supply; None where nothing says so. A feed of which nothing is known is none.
     pub(super) fn time_left(&self, power: &Power) -> Option<Duration> {
-        let each = self.feeds.iter().map(|ups| match power.upses.get(ups) {
+        let known = self.feeds.iter().filter(|ups| holds(power, ups) || power.verdict(ups) == UpsVerdict::Critical);
+        let each = known.map(|ups| match power.upses.get(ups) {
             Some(one) if one.is_on_battery() => one.time_left,
             Some(_) | None => Some(Duration::MAX),
         });
@@ -56,20 +60,22 @@ impl Load<'_> {
     }
 
     /// What becomes of the hecate host's own supply, where its last moment is so long before the end.
-    pub(super) fn own_supply(&self, power: &Power, overridden: &BTreeSet<UpsName>, last: Duration) -> OwnSupply {
-        if !self.ends(power, overridden) {
+    pub(super) fn own_supply(&self, power: &Power, ending: &BTreeSet<UpsName>, last: Duration) -> OwnSupply {
+        if !self.ends(power, ending) {
             return OwnSupply::Holds;
         }
-        let ending: Vec<_> = self.feeds.iter().filter(|ups| is_ending(power, overridden, ups)).collect();
-        let sure = |ups: &&&UpsName| power.upses.get(**ups).and_then(|one| one.sure_left);
-        let is_over = |ups: &&&UpsName| sure(ups).is_some_and(|left| left <= last);
-        let says_so = |ups: &&&UpsName| power.upses.get(**ups).is_some_and(Assessment::says_that_it_ends);
-        let is_short = |lost: usize| self.feeds.len().saturating_sub(lost) < self.min_supplies;
-        if is_short(ending.iter().filter(is_over).count()) {
+        let sure = |ups: &UpsName| power.upses.get(ups).and_then(|one| one.sure_left);
+        let is_over = |ups: &UpsName| sure(ups).is_some_and(|left| left <= last);
+        let says_so = |ups: &UpsName| power.upses.get(ups).is_some_and(Assessment::says_that_it_ends);
+        let is_short = |is_lost: &dyn Fn(&UpsName) -> bool| {
+            let left = |ups: &&UpsName| if ending.contains(*ups) { !is_lost(ups) } else { holds(power, ups) };
+            self.feeds.iter().filter(left).count() < self.min_supplies
+        };
+        if is_short(&is_over) {
             OwnSupply::IsOver
-        } else if is_short(ending.iter().filter(|ups| is_over(ups) || says_so(ups)).count()) {
+        } else if is_short(&|ups| is_over(ups) || says_so(ups)) {
             OwnSupply::Low
-        } else if ending.iter().any(|ups| sure(&ups).is_none()) {
+        } else if self.feeds.iter().any(|ups| ending.contains(ups) && sure(ups).is_none()) {
             OwnSupply::Unsure
         } else {
             OwnSupply::Ends
@@ -77,12 +83,12 @@ impl Load<'_> {
     }
 }
 
-/// Whether a UPS' battery is at its end, or on its way there under an override of its own.
-fn is_ending(power: &Power, overridden: &BTreeSet<UpsName>, ups: &UpsName) -> bool {
+/// Whether a UPS feeds what hangs on it, as far as is known. One that fell silent a moment ago still does.
+fn holds(power: &Power, ups: &UpsName) -> bool {
     match power.verdict(ups) {
-        UpsVerdict::Critical => true,
-        UpsVerdict::OnBattery => overridden.contains(ups),
-        UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => false,
+        UpsVerdict::OnLine | UpsVerdict::OnBattery | UpsVerdict::Ignored => true,
+        UpsVerdict::Critical => false,
+        UpsVerdict::Unknown => power.upses.get(ups).is_some_and(|one| one.is_brief),
     }
 }
 

@@ -15,6 +15,12 @@ use super::words::{Sense, sense};
 /// What UPSes with a 16-bit register say when they do not know.
 const RUNTIME_UNKNOWN: Duration = Duration::from_secs(65_535);
 
+/// A runtime below this beside a charge that is no measurement is none.
+const VOID_RUNTIME: Duration = Duration::from_secs(60);
+
+/// At a load up to this, percent, UPSes with a 16-bit register count to its end.
+const SATURATED_LOAD: f64 = 10.0;
+
 /// An estimate that has not changed for so long on battery is counted down by hecate's own clock, and said to be. Drivers
 /// poll slow variables every 30 s or so.
 const FROZEN: Duration = Duration::from_secs(60);
@@ -41,8 +47,12 @@ const CONTRADICTION_REFRESHES: u32 = 3;
 const CONTRADICTION_LOAD: f64 = 5.0;
 /// ... and promise so much less (an estimate of 24 minutes that lasts six is a known case).
 const CONTRADICTION_FACTOR: f64 = 1.5;
-/// A fall by so many points since the battery is drawn from is no sag: it counts at once, as small batteries cannot wait.
+/// A fall by so many points since the battery is drawn from counts before any other, as small batteries cannot wait ...
 const DEEP_FALL: f64 = 30.0;
+/// ... where it goes on: by so many points ...
+const DEEP_GOES_ON: f64 = 5.0;
+/// ... within this time, or a refresh of the driver. A charge that is made of the voltage drops at the transfer and stands then.
+const DEEP_TIME: Duration = Duration::from_secs(20);
 
 /// What is left, and where that comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,9 +114,11 @@ pub(super) fn at(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<Ti
 /// What the UPS itself says, where that can be believed.
 fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLeft> {
     let sample = polls.samples.get(index)?;
-    let runtime = credible(sample).filter(|_| !polls.counts_up(knows.policy.debounce));
+    // A driver that knows no charge knows no runtime of seconds either.
+    let is_void = |runtime: &Duration| polls.is_charge_void() && *runtime < VOID_RUNTIME;
+    let runtime = credible(sample).filter(|runtime| !polls.counts_up(knows.policy.debounce) && !is_void(runtime));
     let Some(runtime) = runtime else {
-        let slope = Slope::until(polls, index).filter(|slope| slope.fell >= SLOPE_POINTS)?;
+        let slope = Slope::until(polls, index)?;
         let said = sample
             .reading
             .runtime
@@ -125,6 +137,12 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
 /// Whether a poll tells no figures at all.
 pub(super) fn is_bare(sample: &UpsSample) -> bool {
     sample.reading.runtime.is_none() && sample.reading.charge_percent.is_none()
+}
+
+/// Whether a runtime is at the end of its register under a load that is small enough for that.
+pub(super) fn is_saturated(sample: &UpsSample) -> bool {
+    sample.reading.runtime.is_some_and(|runtime| runtime >= RUNTIME_UNKNOWN)
+        && sample.reading.load_percent.is_some_and(|load| load > 0.0 && load <= SATURATED_LOAD)
 }
 
 /// The charge of a poll, where it is a measurement.
@@ -221,17 +239,25 @@ impl Slope {
             let over = sample.began.saturating_sub(from.began);
             Some(Slope { charge, fell: from.charge? - charge, over, load_rose, is_deep })
         };
-        let deep = polls.drawn_from.as_ref().and_then(|from| slope(from, true)).filter(|one| one.fell >= DEEP_FALL);
+        let deep = polls.drawn_from.as_ref().and_then(|from| {
+            let fell = from.charge? - charge;
+            let earlier = Self::fall_that_goes_on(polls, index, from)?;
+            slope(&earlier, true).filter(|one| fell >= DEEP_FALL && one.fell >= DEEP_GOES_ON)
+        });
         let settled = polls.settled_from.as_ref().and_then(|from| slope(from, false));
-        let discharging = || {
-            let is_discharging = |one: &&UpsSample| sense(&one.reading.status) == Sense::DischargingOnLine;
-            let stretch = polls.samples.range(..=index).rev().take_while(is_discharging);
-            let oldest = stretch.filter(|one| one.reading.charge_percent.is_some()).last()?;
-            let (began, charge, load) = (oldest.began, oldest.reading.charge_percent, oldest.reading.load_percent);
-            slope(&DrawnFrom { began, charge, load }, false)
-        };
-        let is_clear = |one: &Slope| one.is_deep || one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME;
-        deep.or(settled).or_else(discharging).filter(is_clear)
+        let is_clear = |one: &Slope| one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME;
+        settled.filter(is_clear).or(deep)
+    }
+
+    /// The answer from which the latest fall counts, in the present stretch on battery: the last one that is old enough.
+    fn fall_that_goes_on(polls: &UpsMemory, index: usize, from: &DrawnFrom) -> Option<DrawnFrom> {
+        let sample = polls.samples.get(index)?;
+        let interval = sample.reading.driver_interval.unwrap_or_default();
+        let span = DEEP_TIME.max(interval + interval / 4);
+        let is_earlier = |one: &&UpsSample| sample.began.saturating_sub(one.began) >= span;
+        let earlier = polls.samples.range(..=index).rev().find(is_earlier).filter(|one| one.began >= from.began)?;
+        let (charge, load) = (charge(polls, earlier), earlier.reading.load_percent);
+        Some(DrawnFrom { began: earlier.began, charge, load })
     }
 
     /// Whether it says enough against an estimate that looks sound.

@@ -46,7 +46,7 @@ pub struct Row {
 }
 
 /// The policy, strictest first. Every status matches a row: the last has no condition.
-pub const POLICY: [Row; 16] = [
+pub const POLICY: [Row; 17] = [
     row(&[Fsd], &[Ol], Sense::Forced, "emergency at once"),
     row(
         &[Fsd, Ol],
@@ -61,6 +61,7 @@ pub const POLICY: [Row; 16] = [
         Sense::Calibrating,
         "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck)",
     ),
+    row(&[Test, Ob], &[Ol], Sense::Calibrating, "a battery test: as CAL, but OB LB beside it counts"),
     row(
         &[Ob, Lb],
         &[],
@@ -71,7 +72,12 @@ pub const POLICY: [Row; 16] = [
     row(&[Ob, Off], &[], Sense::OnBattery, "as OB: OFF says nothing of the mains"),
     row(&[Ob], &[], Sense::OnBattery, "trigger by time left, debounced"),
     row(&[Ol, Cal], &[], Sense::OnLine, "as OL"),
-    row(&[Ol, Dischrg], &[], Sense::DischargingOnLine, "as OL, until the charge falls by 5 %: then as OB"),
+    row(
+        &[Ol, Dischrg],
+        &[],
+        Sense::DischargingOnLine,
+        "as OL, until the charge falls by 5 % in 2 h, LB comes beside it, or it began in an outage: then as OB",
+    ),
     row(&[Ol, Lb], &[], Sense::OnLine, "as OL, with a warning: never a trigger"),
     row(&[Ol], &[], Sense::OnLine, "mains are there"),
     row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
@@ -114,7 +120,7 @@ pub fn sense(status: &UpsStatus) -> Sense {
 }
 
 /// Words that change no decision but that a person should know of. The words that are not here are named in [`POLICY`] or
-/// say nothing that matters: HB, CHRG, TRIM, BOOST, ECO, HE, TEST, TIP, COMM, WAIT.
+/// say nothing that matters: HB, CHRG, TRIM, BOOST, ECO, HE, TIP, COMM, WAIT.
 pub const REMARKS: [(UpsWord, &str); 10] = [
     (Rb, "the battery needs to be replaced (RB)"),
     (Alarm, "an alarm stands (ALARM)"),
@@ -129,7 +135,7 @@ pub const REMARKS: [(UpsWord, &str); 10] = [
 ];
 
 /// Words that are neither in [`POLICY`] nor in [`REMARKS`]: no decision depends on them.
-pub const WITHOUT_EFFECT: [UpsWord; 10] = [Hb, Chrg, Trim, Boost, Eco, Test, Comm, Wait, Tip, He];
+pub const WITHOUT_EFFECT: [UpsWord; 9] = [Hb, Chrg, Trim, Boost, Eco, Comm, Wait, Tip, He];
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +183,8 @@ mod tests {
             ("BY", Sense::Bypassed),
             ("OL HE TIP", Sense::OnLine),
             ("OB CAL LB", Sense::Calibrating),
+            ("OB DISCHRG TEST", Sense::Calibrating),
+            ("OL TEST", Sense::OnLine),
             ("CAL DISCHRG", Sense::Calibrating),
             ("FSD OB LB", Sense::Forced),
             ("FSD", Sense::Forced),

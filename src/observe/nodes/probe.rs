@@ -14,6 +14,9 @@ use crate::snapshot::{Datastore, EtcdMember, HostReading, UnitState};
 /// The script itself; run as `sh -c SCRIPT hecate-probe ARGUMENTS`.
 pub const SCRIPT: &str = include_str!("probe.sh");
 
+/// The longest time for a stop that is told.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 const BEGIN: &str = "begin=hecate-probe-1";
 const END: &str = "end=hecate-probe-1";
 
@@ -61,6 +64,7 @@ pub fn parse(output: &str, role: Role) -> Result<Probe, String> {
         ntp_ahead_seconds: fields.one("ntp_ahead").and_then(whole_seconds),
         clock: None,
         up_for: fields.one("uptime").and_then(uptime),
+        stop_timeout: fields.stop_timeout(role),
     };
     Ok(Probe { host, killall_allowed, clock: fields.one("clock").and_then(clock::parse) })
 }
@@ -79,7 +83,7 @@ impl<'a> Fields<'a> {
         let mut unit: BTreeMap<&str, &str> = BTreeMap::new();
         for line in body.lines().chain([""]) {
             match line.split_once('=') {
-                Some((key @ ("Id" | "LoadState" | "ActiveState" | "SubState"), value)) => {
+                Some((key @ ("Id" | "LoadState" | "ActiveState" | "SubState" | "TimeoutStopUSec"), value)) => {
                     if unit.contains_key(key) {
                         fields.keep_unit(std::mem::take(&mut unit));
                     }
@@ -126,6 +130,15 @@ impl<'a> Fields<'a> {
             ("inactive" | "failed" | "maintenance", _) => Ok(UnitState::Stopped),
             (other, _) => Err(format!("{id} is in the unknown state {other:?}")),
         }
+    }
+
+    /// How long systemd lets the unit of this role stop before it kills it; None where it has no such unit.
+    fn stop_timeout(&self, role: Role) -> Option<Duration> {
+        let unit = self.units.get(format!("{}.service", role.unit()).as_str())?;
+        if unit.get("LoadState") == Some(&"not-found") {
+            return None;
+        }
+        unit.get("TimeoutStopUSec").and_then(|text| timespan(text))
     }
 
     /// The embedded etcd's own listener is proof; the rest are hints, the plainest first.
@@ -188,6 +201,32 @@ fn uptime(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
 }
 
+/// A time span as systemctl prints it, like `1min 30s`; `infinity` is longer than anybody waits.
+fn timespan(text: &str) -> Option<Duration> {
+    if text == "infinity" {
+        return Some(DAY);
+    }
+    let part = |word: &str| {
+        let (figure, unit) = word.split_at(word.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let figure: f64 = figure.parse().ok()?;
+        let seconds = match unit {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            // Weeks and more are longer than anybody waits as well.
+            _ => return Some(DAY),
+        };
+        Duration::try_from_secs_f64(figure * seconds).ok()
+    };
+    let parts: Option<Vec<Duration>> = text.split_whitespace().map(part).collect();
+    parts
+        .filter(|parts| !parts.is_empty())
+        .map(|parts| parts.into_iter().fold(Duration::ZERO, Duration::saturating_add).min(DAY))
+}
+
 fn boot_id(text: &str) -> Result<BootId, String> {
     match text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
         true => Ok(BootId::new(text)),
@@ -210,6 +249,7 @@ Id=k3s.service
 LoadState=loaded
 ActiveState=active
 SubState=running
+TimeoutStopUSec=1min 30s
 
 ActiveState=inactive
 Id=k3s-agent.service
@@ -256,6 +296,7 @@ end=hecate-probe-1
             ntp_ahead_seconds: Some(0),
             clock: None,
             up_for: Some(Duration::from_millis(3_600_250)),
+            stop_timeout: Some(Duration::from_secs(90)),
         };
         assert_eq!(probe.host, expected);
         assert_eq!(probe.killall_allowed, Some(true));
@@ -268,6 +309,22 @@ end=hecate-probe-1
             let text = CONTROL_PLANE.replace("clock=1795312800.250000000", line);
             let probe = parse(&text, Role::ControlPlane).unwrap();
             assert_eq!(probe.clock, None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_time_that_a_unit_may_take_to_stop_is_read_as_systemctl_prints_it() {
+        for (text, seconds) in [
+            ("1min 30s", Some(90)),
+            ("45s", Some(45)),
+            ("1h 2min 3.500s", Some(3723)),
+            ("infinity", Some(86_400)),
+            ("1month", Some(86_400)),
+            ("", None),
+            ("soon", None),
+        ] {
+            let answer = CONTROL_PLANE.replace("TimeoutStopUSec=1min 30s", &format!("TimeoutStopUSec={text}"));
+            assert_eq!(host(&answer).stop_timeout.map(|it| it.as_secs()), seconds, "{text}");
         }
     }
 

@@ -28,7 +28,7 @@ echo "clock=$(date +%s.%N)"
 echo "machine_id=$(cat /etc/machine-id)"
 echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
 echo "uptime=$(cat /proc/uptime)"
-limit systemctl show k3s.service k3s-agent.service hecate-etcd-snapshot.service -p Id,LoadState,ActiveState,SubState
+limit systemctl show k3s.service k3s-agent.service hecate-etcd-snapshot.service -p Id,LoadState,ActiveState,SubState,TimeoutStopUSec
 
 # As k3s-killall.sh finds them. Where /proc hides other users' processes (hidepid), the kubelet's cgroups speak for them.
 if [ -r /proc/1/cmdline ] && cat /proc/1/cmdline >/dev/null; then

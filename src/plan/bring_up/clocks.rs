@@ -55,8 +55,9 @@ pub(super) fn clocks(scene: &Scene<'_>, draft: &mut Draft) -> bool {
     let since = in_time.iter().map(|one| one.elapsed).max().unwrap_or_default();
     let limit = in_time.iter().map(|one| one.limit).max();
     let missing = missing.into_iter().map(|one| one.evidence).collect();
-    if !may_come && in_sync == 0 && agree(scene) {
-        let because = "no clock is in sync after the wait, but those that can be read agree and are not in the past";
+    if !may_come && agree(scene) {
+        let because =
+            "not all clocks are in sync after the wait, but all that can be read agree and are not in the past";
         draft.warnings.push(Warning::Skipped { what: "time sync".to_owned(), because: because.to_owned() });
         return true;
     }
@@ -69,7 +70,7 @@ pub(super) fn clocks(scene: &Scene<'_>, draft: &mut Draft) -> bool {
 }
 
 /// Whether the clocks of all hosts that are up agree with the hecate host's, and that is no earlier than what hecate knows: as
-/// much as there is to know while no time server can be reached, and nobody at all is in sync.
+/// much as there is to know while no time server can be reached. What was in sync before the uplink died says so for hours.
 fn agree(scene: &Scene<'_>) -> bool {
     let up = || scene.nodes().filter_map(|(name, _)| scene.host(name));
     let own = scene.config.own_host.node.as_ref();

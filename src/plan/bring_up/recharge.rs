@@ -129,6 +129,9 @@ fn judge(scene: &Scene<'_>, ups: &UpsName, reading: &UpsReading, ease: f64) -> R
     if polls.is_some_and(|polls| is_settled(scene, polls)) {
         return Ok(());
     }
+    if battery.is_outage_open() {
+        return Err("what its outage took is not counted yet".to_owned());
+    }
     let count = battery.own_count(settings.recharge, scene.now);
     let is_void = polls.is_some_and(UpsMemory::is_charge_void);
     let charge = reading.charge_percent.filter(|_| !is_void);
@@ -238,6 +241,10 @@ pub(super) fn has_stood(scene: &Scene<'_>, draft: &mut Draft, node: &Node) -> bo
         (stood < needed).then(|| (ups.clone(), stood))
     });
     let Some((ups, stood)) = late else { return true };
+    // A driver that is away again and again never lets them stand: no wait is for ever.
+    if scene.episode.began.age(scene.now) >= scene.config.startup.recharge_max_wait {
+        return true;
+    }
     let reason = WaitReason::MainsStable { ups };
     if !draft.waits.iter().any(|wait| wait.reason == reason) {
         draft.wait(reason, stood, Some(needed));

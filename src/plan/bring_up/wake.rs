@@ -11,9 +11,9 @@ use crate::config::{Node, Startup};
 use crate::desired::Held;
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::Warning;
-use crate::plan::is_due;
+use crate::plan::pause;
 use crate::plan::scene::{Draft, Scene};
-use crate::plan::step::{Outcome, Step};
+use crate::plan::step::Step;
 use crate::status::HostState;
 
 /// How long waking may take; a management controller answers within seconds, and the packet is sent at once.
@@ -59,18 +59,12 @@ pub(super) fn wake(scene: &Scene<'_>, draft: &mut Draft, gates: &Gates) {
     for (name, node) in wanted {
         let step = Step::Wake { node: name.clone() };
         if let Some(attempt) = scene.memory.attempts.get(&step.key()).filter(|it| it.count >= ATTEMPTS_BEFORE_WARNING) {
-            let last = match &attempt.outcome {
-                Outcome::Tried => "sent".to_owned(),
-                Outcome::Refused { evidence } => format!("refused: {evidence}"),
-                Outcome::Failed { why } => why.clone(),
-                Outcome::DeadlinePassed => "its time was up".to_owned(),
-                Outcome::Cancelled => "no longer waited for".to_owned(),
-            };
-            draft.warnings.push(Warning::WakeWithoutEffect { node: name.clone(), attempts: attempt.count, last });
+            let (node, attempts, last) = (name.clone(), attempt.count, attempt.outcome.to_string());
+            draft.warnings.push(Warning::WakeWithoutEffect { node, attempts, last });
         }
         draft.remember(&step);
         if gates.open_for(name) && recharge::has_stood(scene, draft, node) && free > 0 {
-            free -= usize::from(is_due(scene, &step));
+            free -= usize::from(pause(scene, &step).is_none());
             draft.want(step, WAKE_LIMIT, "running is desired, and it is off");
         } else {
             draft.later(step);
@@ -87,18 +81,6 @@ fn is_upsd_host(scene: &Scene<'_>, name: &NodeName) -> bool {
 fn woken_lately(scene: &Scene<'_>) -> usize {
     let is_recent = |(_, at): &(&NodeName, &Duration)| scene.now.since(**at) <= Startup::WAKE_BURST_TIME;
     let mut woken: BTreeSet<&NodeName> = scene.memory.woken.iter().filter(is_recent).map(|(name, _)| name).collect();
-    woken.extend(scene.memory.in_flight.values().filter_map(|one| match &one.step {
-        Step::Wake { node } => Some(node),
-        Step::StartUnit { .. }
-        | Step::StopUnit { .. }
-        | Step::KillContainers { .. }
-        | Step::Cordon { .. }
-        | Step::Uncordon { .. }
-        | Step::Drain { .. }
-        | Step::SaveEtcdSnapshot { .. }
-        | Step::PowerOff { .. }
-        | Step::PowerOffOwnHost { .. }
-        | Step::CutLoad { .. } => None,
-    }));
+    woken.extend(scene.memory.in_flight.values().filter_map(|one| one.step.woken()));
     woken.len()
 }

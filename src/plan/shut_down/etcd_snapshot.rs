@@ -48,7 +48,10 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         let Step::SaveEtcdSnapshot { node, run } = &one.step else { return None };
         (*run == scene.episode.run).then(|| node.clone())
     });
-    let Some(node) = running.or_else(|| snapshot_node(scene, &servers)) else {
+    // After a restart only its host knows of it, and the leader may be another one by now.
+    let is_saving = |name: &&&NodeName| scene.host(name).is_some_and(|host| host.is_saving_etcd_snapshot);
+    let seen = || servers.iter().find(is_saving).map(|name| (*name).clone());
+    let Some(node) = running.or_else(seen).or_else(|| snapshot_node(scene, &servers)) else {
         // Who was not looked at yet, after a restart of hecate, may run.
         if let Some(name) = servers.iter().find(|name| scene.host_state(name) == HostState::Unknown) {
             let limit = Some(scene.limit(scene.config.shutdown.unreachable_limit));

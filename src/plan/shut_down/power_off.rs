@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::Node;
 use crate::desired::OwnSupply;
+use crate::desired::ups_policy::loads;
 use crate::ledger::{Phase, PoweredOff};
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::{WaitReason, Warning};
@@ -102,11 +103,22 @@ struct All {
 }
 
 /// Whether a descent powers a node off. An override does so only where the node's own supply ends: who merely goes along is
-/// stopped and stays on, as nothing would switch it on again, unless it can be woken.
+/// stopped and stays on, as nothing would switch it on again, unless it can be woken. Once the hecate host must go itself, nobody
+/// watches any more over those that run on their batteries.
 fn goes_off(scene: &Scene<'_>, name: &NodeName, node: &Node) -> bool {
     let is_of_this_run =
         scene.ledger.powered_off.get(name).is_some_and(|told| told.run.as_ref() == Some(&scene.episode.run));
-    !scene.effective.is_override() || node.wake.is_some() || scene.effective.ending().contains(name) || is_of_this_run
+    let is_left_alone = || match scene.effective.own_supply() {
+        OwnSupply::Holds | OwnSupply::Ends => false,
+        OwnSupply::Unsure | OwnSupply::Low | OwnSupply::IsOver => {
+            loads(scene.config).iter().any(|load| load.node == Some(name) && load.runs_on_battery(scene.power))
+        }
+    };
+    !scene.effective.is_override()
+        || node.wake.is_some()
+        || scene.effective.ending().contains(name)
+        || is_of_this_run
+        || is_left_alone()
 }
 
 /// Whether an override lets the hecate host go now: only when its own supply ends, judged now. While that gives time it stays

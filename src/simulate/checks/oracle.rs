@@ -198,6 +198,11 @@ impl Oracle {
         if whose.is_none() && world.pace.host_stop > config.own_host.power_off_time {
             return Some("its power-off took longer than the configuration says");
         }
+        // It stays as long as half of what its battery gives is more than its own power-off takes.
+        let own = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
+        if whose.is_none() && left > own * 2 {
+            return Some("its battery still gave twice what its own power-off takes");
+        }
         let could_run = self.could_stay.is_some_and(|until| world.time < until);
         if !simulation.has_passed && !could_run {
             return Some("hecate did not run");
@@ -220,7 +225,6 @@ impl Oracle {
         };
         let feeds = host.map_or(&config.own_host.feeds, |host| &host.feeds);
         // The hecate host stays until its battery gives no more than its own power-off takes.
-        let own = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
         let trigger = if whose.is_none() { own } else { trigger };
         feeds.iter().filter(ends).find_map(|ups| self.evidence.doubt(simulation, ups, trigger))
     }

@@ -2,8 +2,9 @@
 //!
 //! Pure.
 
-use crate::config::{Config, RechargeTimeout};
+use crate::config::{Config, Drift, RechargeTimeout};
 use crate::decide::Decision;
+use crate::plan::blocker::Warning;
 
 /// Blockers that name an act of a person. Everything else must end by itself once the mains are there.
 const ACTS: [&str; 16] = [
@@ -29,5 +30,8 @@ const ACTS: [&str; 16] = [
 pub(in crate::simulate) fn act(decision: &Decision, config: &Config) -> Option<&'static str> {
     let holds = config.startup.recharge_timeout == RechargeTimeout::Hold;
     let is_act = |name: &&'static str| ACTS.contains(name) || holds && *name == "recharge-too-slow";
-    decision.plan.blockers.iter().map(|blocker| blocker.name()).find(is_act)
+    let blocker = decision.plan.blockers.iter().map(|blocker| blocker.name()).find(is_act);
+    // What stands still is started by whoever stopped it, where the configuration asks for a report only.
+    let is_reported = |warning: &&Warning| config.reconcile.drift == Drift::Report && warning.name() == "drift";
+    blocker.or_else(|| decision.plan.warnings.iter().find(is_reported).map(|warning| warning.name()))
 }

@@ -46,6 +46,8 @@ impl fmt::Display for Event {
             Event::HostSlow { node, times } => write!(f, "{node} is {times} times as slow"),
             Event::ButtonPressed { node: Some(node) } => write!(f, "somebody switches {node} on"),
             Event::ButtonPressed { node: None } => f.write_str("somebody switches on what is off"),
+            Event::OwnReboots => f.write_str("the hecate host boots anew"),
+            Event::LeaderMoves { node } => write!(f, "{node} leads etcd"),
             Event::OwnButtonPressed => f.write_str("somebody switches the hecate host on"),
             Event::UnitStopped { node } => write!(f, "somebody stops k3s on {node}"),
             Event::UnitStarted { node } => write!(f, "somebody starts k3s on {node}"),

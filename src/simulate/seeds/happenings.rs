@@ -150,6 +150,8 @@ fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happ
             return;
         }
         28 => (Event::UpsSays { ups: which.clone(), says: figures(rng) }, Some(honest(which))),
+        29 => (Event::LeaderMoves { node }, None),
+        30 => (Event::OwnReboots, None),
         _ => match rng.u32(..3) {
             0 => (Event::PodsProtected, None),
             1 => (Event::Paused { node: chance(rng, 70).then_some(node), minutes: rng.u32(1..20) }, None),

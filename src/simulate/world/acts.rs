@@ -234,8 +234,11 @@ impl World {
         if path == Path::Graceful && runs_workload {
             self.acts.harm.push(Harm::Undrained(node.clone()));
         }
-        // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told.
-        let is_later = host.told.is_some_and(|(boot, at)| boot != host.boot && self.time.saturating_sub(at) < LATER);
+        // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told for
+        // the same outage.
+        let is_new = host.feeds.iter().filter_map(|ups| self.upses.get(ups)).any(|ups| ups.is_out_since(host.booted));
+        let is_again = |(boot, at)| boot != host.boot && self.time.saturating_sub(at) < LATER;
+        let is_later = !is_new && host.told.is_some_and(is_again);
         if boot_id.map_or(is_later, |id| *id != host.boot_id(node)) {
             self.acts.harm.push(Harm::LaterBoot(node.clone()));
         }
@@ -267,7 +270,7 @@ impl World {
     fn stop_unit(&mut self, node: &NodeName) -> Option<Duration> {
         let is_heard = self.is_heard(node);
         let host = self.hosts.get_mut(node)?;
-        let takes = host.pace.unwrap_or(self.pace).unit_stop * host.slowness;
+        let takes = (host.pace.unwrap_or(self.pace).unit_stop * host.slowness).min(host.stop_timeout);
         if is_heard && matches!(host.unit, UnitState::Running | UnitState::Starting) {
             host.unit = UnitState::Stopping;
             host.unit_until = Some(self.time + takes);

@@ -50,6 +50,13 @@ impl World {
         }
     }
 
+    /// The hecate host goes down at once, and boots; not where it is off, or on its way down.
+    pub fn reboot_own_host(&mut self) {
+        if self.own_is_on && self.own_event.is_none() {
+            (self.own_event, self.own_boots_again) = (Some(OwnEvent::OffAt(self.time)), true);
+        }
+    }
+
     /// Somebody stops or starts the unit of a node's role behind hecate's back.
     pub fn set_unit(&mut self, node: &NodeName, is_running: bool) {
         let until = self.time + if is_running { self.pace.server_start } else { self.pace.unit_stop };
@@ -161,6 +168,11 @@ impl Host {
         self.silent_at.is_some_and(|at| time >= at)
     }
 
+    /// Whether it saves an etcd snapshot.
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
     /// Whether it is on its way down.
     pub fn is_going_off(&self) -> bool {
         self.is_on && matches!(self.event, Some(HostEvent::OffAt(_)))
@@ -189,6 +201,8 @@ impl Host {
                 (self.unit, self.running_since) = (UnitState::Running, Some(time));
                 (self.system_containers, self.is_killed) = (SYSTEM_CONTAINERS, false);
                 self.unit_until = None;
+                // Who serves again has come back from what it was told before.
+                self.told = self.told.filter(|(boot, _)| *boot == self.boot);
             }
             UnitState::Stopping => {
                 self.unit = UnitState::Stopped;

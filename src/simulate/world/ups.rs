@@ -11,7 +11,7 @@ use super::switch::Cut;
 use super::{Pace, World};
 use crate::config::Config;
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{LoadCutReading, UpsReading, UpsStatus};
+use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus};
 
 /// How often a driver reads its UPS; what Debian's drivers do by default.
 const DRIVER_INTERVAL: Duration = Duration::from_secs(2);
@@ -84,6 +84,11 @@ impl Battery {
             was_on_mains: true,
             figures: Figures { holds: runtime.as_secs_f64(), load: 1.0, ..Figures::default() },
         }
+    }
+
+    /// Whether its mains went after that time, and are away.
+    pub(super) fn is_out_since(&self, time: Duration) -> bool {
+        !self.mains && self.since > time
     }
 
     /// Another device stands there, with a full battery.
@@ -219,11 +224,12 @@ impl Battery {
         }
     }
 
-    fn said_device(&self, name: &UpsName) -> Option<String> {
-        match &self.lie.device {
+    fn said_device(&self, name: &UpsName) -> DeviceId {
+        let serial = match &self.lie.device {
             Some(device) => Some(device.clone()).filter(|device| !device.is_empty()),
             None => Some(format!("{name}-{}", self.replaced + 1)),
-        }
+        };
+        DeviceId { serial, model: Some("simulated".to_owned()), ..DeviceId::default() }
     }
 
     /// What it says in `ups.status`.

@@ -52,11 +52,9 @@ impl World {
             (Unit::K3sAgent, false) | (Unit::K3s, true) => (UnitState::NotFound, host.unit),
         };
         let is_server = host.role == Role::ControlPlane;
-        let leader = self
-            .hosts
-            .iter()
-            .find(|(_, host)| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running)
-            .map(|(name, _)| name);
+        let is_member = |host: &Host| host.role == Role::ControlPlane && host.is_on && host.unit == UnitState::Running;
+        let elected = self.leader.as_ref().filter(|name| self.hosts.get(*name).is_some_and(is_member));
+        let leader = elected.or_else(|| self.hosts.iter().find(|(_, host)| is_member(host)).map(|(name, _)| name));
         let runs_etcd = is_server && host.unit == UnitState::Running && self.datastore == Datastore::Etcd;
         let pods = if host.is_killed { 0 } else { pods };
         Reading::known(
@@ -78,6 +76,7 @@ impl World {
                 ntp_ahead_seconds: host.has_ntp.then(|| self.host_clock(name).ahead_seconds),
                 clock: Some(self.observe_clock(name)),
                 up_for: Some(self.time.saturating_sub(host.booted)),
+                stop_timeout: Some(host.stop_timeout),
             },
             self.time,
         )

@@ -171,11 +171,8 @@ impl Watch {
         };
         let grace = config.startup.ups_unknown_grace.unwrap_or(Duration::MAX);
         let is_drift = decision.status.episode.as_ref().is_none_or(|episode| episode.converged.is_some());
-        let is_silent = match is_drift && is_start {
-            false => self.missing(simulation, node, is_unheard).is_some(),
-            // What is taken from a cluster that runs is less than that it is not guarded.
-            true => !config.upses.is_empty() && config.upses.keys().all(is_unheard),
-        };
+        // Drift of a single unit knows no gate.
+        let is_silent = !(is_drift && is_start) && self.missing(simulation, node, is_unheard).is_some();
         if is_silent && !is_allowed && !self.was_held("ups-unknown", grace) {
             unknown.push("a word of its UPS");
         }
