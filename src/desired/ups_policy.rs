@@ -24,9 +24,9 @@ use super::{Cause, Declared, DeclaredHealth, Effective, Forget, Held, Hold, Over
 use crate::budget::Budget;
 use crate::config::{Config, UpsPath, UpsScope, Witness};
 use crate::ledger::Ledger;
-use crate::model::{ClusterState, NodeName, Now, Path, Stamp, UpsName};
+use crate::model::{ClusterState, FailureKind, NodeName, Now, Path, Reading, Stamp, UpsName};
 use crate::plan::blocker::Warning;
-use crate::snapshot::{Snapshot, UnitState, UpsWord};
+use crate::snapshot::{Snapshot, UnitState, UpsReading, UpsWord};
 use crate::status::UpsVerdict;
 use crate::tracker::{LowRun, Memory, UpsMemory};
 
@@ -510,6 +510,7 @@ fn assess_all(
             kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),
             is_confirmed: gone.is_some() || others.on_battery().next().is_some(),
             gone,
+            was_asked: snapshot.upses.get(name).is_some_and(is_asked),
             memory_age: now.since(memory.began),
             now,
         };
@@ -523,6 +524,11 @@ fn assess_all(
         power.upses.insert(name.clone(), assessment);
     }
     power
+}
+
+/// Whether a reading is what came of a question.
+fn is_asked(reading: &Reading<UpsReading>) -> bool {
+    reading.failure().is_none_or(|why| why.kind != FailureKind::NotYet)
 }
 
 /// What the ledger knows of a UPS' battery.

@@ -92,9 +92,11 @@ impl Low {
     /// The memory that goes on from this. Who was silent counts on only after a short time away: it may have answered.
     pub(crate) fn recall(self, memory: &mut Memory, now: &Now) {
         let Self { upses, unsaved, silent_since, kept_at, version: _, boot_id: _, ledger: _, ledger_number: _ } = self;
-        (memory.upses, memory.unsaved) = (upses, unsaved);
+        memory.unsaved = unsaved;
+        memory.upses = upses.into_iter().filter(|(_, polls)| polls.is_before(now.boottime)).collect();
         if now.since(kept_at.0) <= AWAY_MAX {
-            memory.silent_since = silent_since.into_iter().map(|(name, since)| (name, since.0)).collect();
+            let since = silent_since.into_iter().map(|(name, since)| (name, since.0));
+            memory.silent_since = since.filter(|(_, since)| *since <= now.boottime).collect();
         }
     }
 }

@@ -208,6 +208,10 @@ fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) 
 }
 
 fn observed(memory: &mut Memory, snapshot: &Snapshot, policy: &UpsPolicy, now: &Now) {
+    // A UPS that was taken out of the configuration and put back begins anew.
+    if !snapshot.upses.is_empty() {
+        memory.upses.retain(|name, _| snapshot.upses.contains_key(name));
+    }
     for (name, reading) in &snapshot.upses {
         if let Reading::Known { value, began } = reading {
             memory.upses.entry(name.clone()).or_default().take(value, *began, policy);

@@ -461,6 +461,13 @@ impl UpsMemory {
         self.climb.as_ref().is_some_and(|climb| climb.last.saturating_sub(climb.since) >= least)
     }
 
+    /// Whether all that is remembered lies before this time: what lies ahead of the clock was never seen.
+    pub(super) fn is_before(&self, now: Duration) -> bool {
+        let figures = self.figures.as_ref().map(|figures| figures.began);
+        let low = self.low.as_ref().map(|run| run.last);
+        [self.last, self.last_word(), figures, low, self.witness_seen].iter().flatten().all(|at| *at <= now)
+    }
+
     /// When it last said anything of mains and battery.
     pub fn last_word(&self) -> Option<Duration> {
         let (line, outage) = (self.line.as_ref().map(|line| line.last), self.outage.as_ref().map(|it| it.last));

@@ -94,15 +94,15 @@ pub(crate) fn self_test_of_a_ups_begins_nothing(site: &Site) -> Result<()> {
     calm.ends(site)
 }
 
-/// Every stretch on battery is shorter than the debounce, all of them together are longer; the battery is nearly empty.
+/// Mains that come and go, on a battery that holds enough: low readings would add up, as mains that do not stand end no outage.
 pub(crate) fn mains_that_flap_begin_nothing(site: &Site) -> Result<()> {
     site.configure(&[("ups_policy.debounce_seconds", json!(12))])?;
     site.until_running(seconds(40))?;
     let calm = Calm::begin(site)?;
     for (on_battery, on_line) in [(1, 1), (3, 1), (1, 1), (4, 2), (2, 1)] {
-        say(site, "OB DISCHRG", 10, 15)?;
+        say(site, "OB DISCHRG", 600, 60)?;
         calm.lasts(site, seconds(on_battery))?;
-        say(site, "OL", 10, 15)?;
+        say(site, "OL", 600, 60)?;
         calm.lasts(site, seconds(on_line))?;
     }
     calm.ends(site)

@@ -133,6 +133,8 @@ pub(super) struct Look<'a> {
     pub(super) is_confirmed: bool,
     /// What else says that its mains are gone, in words, while it is silent.
     pub(super) gone: Option<&'static str>,
+    /// Whether it was asked since hecate was started: what is not looked at yet says nothing.
+    pub(super) was_asked: bool,
     pub(super) memory_age: Duration,
     pub(super) now: &'a Now,
 }
@@ -217,8 +219,12 @@ impl Look<'_> {
             Some(_) => self.polls.outage.is_some(),
             None => self.seen_on_battery_this_boot,
         };
-        let last_word = last_word.unwrap_or_else(|| self.now.boottime.saturating_sub(self.memory_age));
-        let silent_for = self.now.since(last_word).max(self.kept_silence.unwrap_or_default());
+        // While hecate itself was away for long the UPS may have said anything.
+        let began = self.now.boottime.saturating_sub(self.memory_age);
+        let was_away = last_word.is_some_and(|last| began.saturating_sub(last) > UpsMemory::gap_max(self.policy));
+        let last_word = last_word.unwrap_or(began);
+        let heard_until = if was_away { began } else { last_word };
+        let silent_for = self.now.since(heard_until).max(self.kept_silence.unwrap_or_default());
         let verdict = |verdict, evidence| {
             // A moment of silence takes nothing back that was said just before it.
             let is_moment = silent_for < self.policy.lost_on_battery;
@@ -241,6 +247,7 @@ impl Look<'_> {
             return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, evidence) };
         }
         let (is_over, left) = self.silence(silent_for);
+        let is_over = is_over && self.was_asked;
         let since = silent_for.as_secs();
         let witness = self.gone.map(|gone| format!(", {gone}")).unwrap_or_default();
         if is_over {

@@ -66,6 +66,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "mains-back-before-the-load-was-cut",
     "mains-back-for-a-moment",
     "mains-back-in-the-middle-of-a-drain",
+    "mains-back-while-hecate-was-away",
     "missed-poll-of-the-second-feed",
     "next-outage-counts-as-the-first-did",
     "no-load-is-cut-under-a-host-that-is-on",
