@@ -334,6 +334,11 @@ impl<T> Reading<T> {
             Reading::Unknown { why, .. } => Some(why),
         }
     }
+
+    /// Whether this came of a look, and not of none so far.
+    pub fn was_looked_at(&self) -> bool {
+        self.failure().is_none_or(|why| why.kind != FailureKind::NotYet)
+    }
 }
 
 /// Why something could not be observed or done.

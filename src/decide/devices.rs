@@ -206,11 +206,8 @@ impl Look<'_> {
                 (going.seen, going.seen_charge) = (self.now().stamp(), charge);
             }
             // A warning that is taken back was none: the battery went on.
-            going.warned = if self.has_ended_in_warning() {
-                going.warned.or_else(|| Some(going.began.age(self.now())))
-            } else {
-                None
-            };
+            let age = going.began.age(self.now());
+            going.warned = self.has_ended_in_warning().then(|| going.warned.unwrap_or(age));
         } else if self.is_on_line()
             && let Some(going) = device.discharge.take()
         {

@@ -150,6 +150,16 @@ pub struct Override {
     pub set_at: Timestamp,
 }
 
+impl Override {
+    /// What the source of a UPS' override begins with.
+    pub const BY_UPS: &str = "ups-policy/";
+
+    /// The UPS that demands it; None where something else does.
+    pub fn ups(&self) -> Option<UpsName> {
+        self.source.strip_prefix(Self::BY_UPS).map(UpsName::from)
+    }
+}
+
 /// Something an operator suspended for a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

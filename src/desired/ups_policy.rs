@@ -24,9 +24,9 @@ use super::{Cause, Declared, DeclaredHealth, Effective, Forget, Held, Hold, Over
 use crate::budget::Budget;
 use crate::config::{Config, UpsPath, UpsScope, Witness};
 use crate::ledger::Ledger;
-use crate::model::{ClusterState, FailureKind, NodeName, Now, Path, Reading, Stamp, UpsName};
+use crate::model::{ClusterState, NodeName, Now, Path, Reading, Stamp, UpsName};
 use crate::plan::blocker::Warning;
-use crate::snapshot::{Snapshot, UnitState, UpsReading, UpsWord};
+use crate::snapshot::{Snapshot, UnitState, UpsWord};
 use crate::status::UpsVerdict;
 use crate::tracker::{LowRun, Memory, UpsMemory};
 
@@ -137,7 +137,7 @@ pub fn apply(declared: &mut Declared, change: &DeclaredChange) {
 
 /// The name under which a UPS' override stands.
 pub fn source(ups: &UpsName) -> String {
-    format!("ups-policy/{ups}")
+    format!("{}{ups}", Override::BY_UPS)
 }
 
 /// The time left at which the policy triggers: the safety factor times the budget of the path a trigger takes.
@@ -237,8 +237,8 @@ impl Sources<'_> {
     /// Why an override that stands begins no further step now: its UPS is on line (not yet for long enough), or it says
     /// nothing although it was not on battery. A UPS on battery never holds its own override.
     fn hold_override(&self, one: &Override) -> Option<String> {
-        let ups = one.source.strip_prefix("ups-policy/")?;
-        let assessment = self.power.upses.get(&UpsName::from(ups))?;
+        let ups = &one.ups()?;
+        let assessment = self.power.upses.get(ups)?;
         match assessment.verdict {
             UpsVerdict::Critical | UpsVerdict::OnBattery => None,
             // An outage of which only an earlier boot knew goes on, against hosts that have not booted since.
@@ -256,18 +256,17 @@ impl Sources<'_> {
         let is_ending = |(ups, one): &(&UpsName, &Assessment)| match one.verdict {
             UpsVerdict::Critical => true,
             UpsVerdict::OnBattery => is_overridden(ups),
-            UpsVerdict::Unknown => with_earlier_boots && is_overridden(ups) && self.is_of_earlier_boot(ups.as_str()),
+            UpsVerdict::Unknown => with_earlier_boots && is_overridden(ups) && self.is_of_earlier_boot(ups),
             UpsVerdict::OnLine | UpsVerdict::Ignored => false,
         };
         self.power.upses.iter().filter(is_ending).map(|(ups, _)| ups.clone()).collect()
     }
 
     /// Whether a UPS of which an earlier boot knew an outage was asked in this one, and has said nothing yet.
-    fn is_of_earlier_boot(&self, ups: &str) -> bool {
-        let name = UpsName::from(ups);
-        let is_silent = self.power.upses.get(&name).is_some_and(|one| one.silent_for.is_some());
-        let was_asked = self.snapshot.upses.contains_key(&name);
-        let since = self.ledger.on_battery_since.get(&name);
+    fn is_of_earlier_boot(&self, name: &UpsName) -> bool {
+        let is_silent = self.power.upses.get(name).is_some_and(|one| one.silent_for.is_some());
+        let was_asked = self.snapshot.upses.contains_key(name);
+        let since = self.ledger.on_battery_since.get(name);
         let is_earlier = since.is_some_and(|since| since.boot_id != self.now.boot_id);
         is_silent && was_asked && is_earlier && !self.ledger.boots.is_empty()
     }
@@ -275,16 +274,15 @@ impl Sources<'_> {
     /// Hosts that have booted since the UPSes of all overrides that go on fell silent: their word is older than that boot. Where
     /// only an earlier boot of this host heard that word, nobody is known not to have booted before that is seen.
     fn spared(&self) -> BTreeSet<NodeName> {
-        let ups = |one: &Override| one.source.strip_prefix("ups-policy/").map(UpsName::from);
         let speaks = |one: &Override| {
-            ups(one).and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
+            one.ups().and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
         };
         let going_on = || self.declared.overrides.iter().filter(|one| self.hold_override(one).is_none());
         if going_on().next().is_none() || going_on().any(speaks) {
             return BTreeSet::new();
         }
-        let upses = || going_on().filter_map(ups);
-        let is_earlier = upses().all(|ups| self.is_of_earlier_boot(ups.as_str()));
+        let upses = || going_on().filter_map(Override::ups);
+        let is_earlier = upses().all(|ups| self.is_of_earlier_boot(&ups));
         let silent_for = upses().filter_map(|ups| self.power.upses.get(&ups)?.silent_for).min();
         let has_booted = |node: &&NodeName| {
             let reading = self.snapshot.hosts.get(*node);
@@ -331,8 +329,8 @@ impl Pass<'_> {
             }
         }
         for one in &self.declared.overrides {
-            if let Some(ups) = one.source.strip_prefix("ups-policy/")
-                && !self.config.upses.contains_key(&UpsName::from(ups))
+            if let Some(ups) = one.ups()
+                && !self.config.upses.contains_key(&ups)
             {
                 let because = format!("UPS {ups} is not configured any more");
                 changes.push(DeclaredChange::Clear { source: one.source.clone(), because });
@@ -510,7 +508,7 @@ fn assess_all(
             kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),
             is_confirmed: gone.is_some() || others.on_battery().next().is_some(),
             gone,
-            was_asked: snapshot.upses.get(name).is_some_and(is_asked),
+            was_asked: snapshot.upses.get(name).is_some_and(Reading::was_looked_at),
             memory_age: now.since(memory.began),
             now,
         };
@@ -524,11 +522,6 @@ fn assess_all(
         power.upses.insert(name.clone(), assessment);
     }
     power
-}
-
-/// Whether a reading is what came of a question.
-fn is_asked(reading: &Reading<UpsReading>) -> bool {
-    reading.failure().is_none_or(|why| why.kind != FailureKind::NotYet)
 }
 
 /// What the ledger knows of a UPS' battery.

@@ -80,8 +80,7 @@ pub async fn ask_once(config: &Config, limit: Duration) -> BTreeMap<UpsName, Rea
     let wake = Arc::new(Notify::new());
     let upses = Upses::start(config, &wake);
     let deadline = Instant::now() + limit;
-    let is_asked = |reading: &Reading<UpsReading>| reading.failure().is_none_or(|why| why.kind != FailureKind::NotYet);
-    while !upses.readings().values().all(is_asked) {
+    while !upses.readings().values().all(Reading::was_looked_at) {
         if tokio::time::timeout_at(deadline, wake.notified()).await.is_err() {
             break;
         }
@@ -346,17 +345,17 @@ fn read(variables: &BTreeMap<String, String>) -> Option<UpsReading> {
 
 /// What tells a device from another one. Drivers fill what they do not know with zeros, dashes and question marks.
 fn device(variables: &BTreeMap<String, String>) -> DeviceId {
-    let said = |names: [&str; 2]| {
+    let said = |names: &[&str]| {
         let text = |name: &&str| variables.get(*name).map(|value| value.trim()).filter(|value| !value.is_empty());
         let known = |text: &&str| !text.chars().all(|c| matches!(c, '0' | '-' | '?' | ' '));
         let text = names.iter().filter_map(text).find(known)?;
         Some(text.chars().take(DEVICE_CHARS_MAX).collect())
     };
     DeviceId {
-        serial: said(["device.serial", "ups.serial"]),
-        model: said(["device.model", "ups.model"]),
-        battery_date: said(["battery.date", "battery.mfr.date"]),
-        driver: said(["driver.name", "driver.name"]),
+        serial: said(&["device.serial", "ups.serial"]),
+        model: said(&["device.model", "ups.model"]),
+        battery_date: said(&["battery.date", "battery.mfr.date"]),
+        driver: said(&["driver.name"]),
     }
 }
 

@@ -151,8 +151,7 @@ fn left_alone(scene: &Scene<'_>, draft: &mut Draft, nodes: BTreeSet<NodeName>) {
     if nodes.is_empty() {
         return;
     }
-    let by_ups = |one: &Override| one.source.strip_prefix("ups-policy/").map(UpsName::from);
-    let upses: BTreeSet<UpsName> = scene.declared.overrides.iter().filter_map(by_ups).collect();
+    let upses: BTreeSet<UpsName> = scene.declared.overrides.iter().filter_map(Override::ups).collect();
     let silent_for = upses.iter().filter_map(|ups| scene.power.upses.get(ups)?.silent_for).min();
     draft.wait(WaitReason::UpsWord { upses, nodes }, silent_for.unwrap_or_default(), None);
 }
