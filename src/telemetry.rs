@@ -25,7 +25,8 @@ pub fn start(verbosity: u8, is_daemon: bool) {
         (1, _) => "info,hecate=debug",
         (_, _) => "debug,hecate=trace",
     };
-    let named = std::env::var("HECATE_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok());
+    let named = std::env::var("HECATE_LOG").ok().filter(|text| !text.trim().is_empty());
+    let named = named.and_then(|text| EnvFilter::try_new(text).ok());
     let filter = named.unwrap_or_else(|| EnvFilter::new(format!("{level},{QUIET}")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

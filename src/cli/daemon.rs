@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::context::block_on;
-use super::exit::{CONVERGED, UNEXPECTED};
+use super::exit::CONVERGED;
 use super::{Context, Stop, follow};
 use crate::reconcile::{self, Loop};
 use crate::serve::{self, Metrics};
@@ -73,8 +73,7 @@ async fn lock(store: &Store, mut stop: watch::Receiver<bool>) -> Result<Option<A
             }
             Err(failure) => {
                 tracing::error!(error = %chain(&failure), "cannot become the one actor");
-                let failure = anyhow::Error::new(failure).context("cannot become the one actor");
-                return Err(Stop::failed(UNEXPECTED, failure).with_hint("one daemon a state directory"));
+                return Err(Stop::of_store(failure, "cannot become the one actor"));
             }
         }
     }

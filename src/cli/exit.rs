@@ -1,6 +1,7 @@
 //! The exit codes, which are promises, and how a command ends early.
 
 use crate::status::Status;
+use crate::store::StoreError;
 
 /// Reality is as desired, or the command did what it was asked to.
 pub const CONVERGED: u8 = 0;
@@ -66,6 +67,16 @@ impl Stop {
     /// A failure told in one sentence.
     pub(super) fn saying(code: u8, said: impl Into<String>) -> Self {
         Self::failed(code, anyhow::Error::msg(said.into()))
+    }
+
+    /// A file of the state directory that could not be read or changed, with what helps.
+    pub(super) fn of_store(failure: StoreError, doing: &'static str) -> Self {
+        let remedy = failure.remedy();
+        let stop = Self::failed(UNEXPECTED, anyhow::Error::new(failure).context(doing));
+        match remedy {
+            Some(remedy) => stop.with_hint(remedy),
+            None => stop,
+        }
     }
 
     /// Adds what a person can type.

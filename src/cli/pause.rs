@@ -1,6 +1,5 @@
 //! `hecate pause` and `hecate resume`: hold everything, or one node, for a time. The UPS policy is never held.
 
-use anyhow::Context as _;
 use clap::Args;
 use jiff::SignedDuration;
 
@@ -62,7 +61,7 @@ pub(super) fn hold(
         .map_err(|failure| Stop::failed(UNEXPECTED, anyhow::Error::new(failure).context("add the duration")))?;
     let hold = Hold { what, reason, set_by: who(), set_at, expires_at };
     let text = said(&hold);
-    store.set_hold(hold).context("cannot hold that").map_err(|failure| Stop::from(failure).with_hint(NO_WISH))?;
+    store.set_hold(hold).map_err(|failure| Stop::of_store(failure, "cannot hold that"))?;
     context.output.data(&format!("{text}\n"))?;
     Ok(CONVERGED)
 }
@@ -81,16 +80,12 @@ pub(super) fn release(context: &Context<'_>, store: &Store, what: &Held) -> Resu
         Held::Node(node) => (node.to_string(), "paused"),
         Held::Ups(ups) => (format!("UPS {ups}"), "ignored"),
     };
-    let cleared = store.clear_hold(what).context("cannot end that");
-    match cleared.map_err(|failure| Stop::from(failure).with_hint(NO_WISH))? {
+    match store.clear_hold(what).map_err(|failure| Stop::of_store(failure, "cannot end that"))? {
         true => context.output.data(&format!("{name} is no longer {held}\n"))?,
         false => context.output.note(&format!("{name} was not {held}")),
     }
     Ok(CONVERGED)
 }
-
-/// What to type where there is no readable wish that a hold could stand beside.
-pub(super) const NO_WISH: &str = "`hecate set-desired running`, `drained-off` or `poweroff` writes a good desired.yaml";
 
 fn held(node: Option<String>, config: Option<&Config>) -> Result<Held, Stop> {
     let Some(node) = node.map(NodeName::new) else { return Ok(Held::Cluster) };

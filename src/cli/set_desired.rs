@@ -33,7 +33,7 @@ pub(super) fn run(args: SetDesiredArgs, context: &Context<'_>) -> Result<u8, Sto
     let spec = spec(state, args.reason, &args.up, &args.down)?;
     let (store, _) = context.store()?;
     store.prepare_state_dir().context("cannot use the state directory")?;
-    let set = store.set_spec(spec).context("cannot set the desired state")?;
+    let set = store.set_spec(spec).map_err(|failure| Stop::of_store(failure, "cannot set the desired state"))?;
     report(&set, &store, context);
     context.output.data(&format!("{state}\n"))?;
     match store.actor() {

@@ -120,7 +120,8 @@ fn lock_or_daemon(store: &Store) -> Result<Actor, Stop> {
 }
 
 fn declare(spec: &Spec, store: &Store, context: &Context<'_>) -> Result<(), Stop> {
-    let set = store.set_spec(spec.clone()).context("cannot set the desired state")?;
+    let set =
+        store.set_spec(spec.clone()).map_err(|failure| Stop::of_store(failure, "cannot set the desired state"))?;
     set_desired::report(&set, store, context);
     Ok(())
 }

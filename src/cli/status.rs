@@ -67,12 +67,17 @@ pub(super) fn published(store: &Store, context: &Context<'_>) -> Result<Option<(
     }
     let status = store.read_status().context("cannot read the published status")?;
     let published = status.and_then(|status| age(&status).map(|age| (status, age)));
+    // Without rights nobody knows who holds the lock now.
+    let is_unknown = holder.is_err();
     match published {
         Some((status, age)) if is_alive(&status.actor, holder.ok().flatten()) => {
             if age <= FRESH_LIMIT {
                 return Ok(Some((status, age)));
             }
             context.output.warn(&format!("the daemon has published nothing for {}", spoken(age)));
+        }
+        Some((_, age)) if is_unknown => {
+            context.output.note(&format!("the daemon that published {} ago is gone", spoken(age)));
         }
         Some(_) | None => context.output.note("the daemon has published nothing yet"),
     }

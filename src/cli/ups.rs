@@ -1,17 +1,16 @@
 //! `hecate ups ignore`, `heed` and `forget`: a UPS that lies, or that has a new battery.
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
 use super::exit::{CONVERGED, UNEXPECTED, USAGE};
-use super::pause::{NO_WISH, hold, parse_duration, release};
+use super::pause::{hold, parse_duration, release};
 use super::wish::{moment, who};
 use super::{Context, Stop};
 use crate::config::Config;
 use crate::desired::{Forget, Held};
 use crate::model::UpsName;
-use crate::store::{ActorKind, LedgerFile, Store, StoreError};
+use crate::store::{ActorKind, DeclaredFile, LedgerFile, Store, StoreError};
 
 /// Take a UPS out of the policy for a time, or back in; forget what was learned of it
 #[derive(Debug, Args)]
@@ -59,10 +58,22 @@ pub(super) fn run(args: UpsArgs, context: &Context<'_>) -> Result<u8, Stop> {
     let (store, config) = context.store()?;
     match args.what {
         What::Ignore { name, duration, reason } => {
-            hold(context, &store, Held::Ups(known(name, config.as_ref())?), duration, reason)
+            let ups = known(name, config.as_ref())?;
+            let code = hold(context, &store, Held::Ups(ups.clone()), duration, reason)?;
+            tell_override(context, &store, &ups);
+            Ok(code)
         }
         What::Heed { name } => release(context, &store, &Held::Ups(known(name, config.as_ref())?)),
         What::Forget { name } => forget(context, &store, known(name, config.as_ref())?),
+    }
+}
+
+/// A shutdown that this UPS demands now ends with it being ignored: that is said, as nobody may have meant it.
+fn tell_override(context: &Context<'_>, store: &Store, ups: &UpsName) {
+    let DeclaredFile::Good(declared) = store.read_declared() else { return };
+    for one in declared.overrides.iter().filter(|one| one.ups().as_ref() == Some(ups)) {
+        let why = format!("UPS {ups} demands {} now ({}): ignored, it demands nothing any more", one.state, one.reason);
+        context.output.warn(&why);
     }
 }
 
@@ -71,12 +82,11 @@ fn forget(context: &Context<'_>, store: &Store, ups: UpsName) -> Result<u8, Stop
     let actor = match store.lock_actor(ActorKind::Foreground) {
         Ok(_lock) => return forget_now(context, store, &ups),
         Err(StoreError::ActorHeld { held_by, .. }) => held_by,
-        Err(failure) => return Err(anyhow::Error::new(failure).context("cannot forget that").into()),
+        Err(failure) => return Err(Stop::of_store(failure, "cannot forget that")),
     };
     store
         .ask_to_forget(Forget { ups: ups.clone(), set_by: who(), set_at: moment() })
-        .context("cannot ask for that")
-        .map_err(|failure| Stop::from(failure).with_hint(NO_WISH))?;
+        .map_err(|failure| Stop::of_store(failure, "cannot ask for that"))?;
     context.output.data(&format!("what was learned of UPS {ups} is to be forgotten\n"))?;
     context.output.note(&format!("{actor} does it at its next pass"));
     Ok(CONVERGED)
@@ -88,7 +98,7 @@ fn forget_now(context: &Context<'_>, store: &Store, ups: &UpsName) -> Result<u8,
         LedgerFile::Good(mut ledger) => {
             let known = ledger.devices.remove(ups).is_some();
             if known {
-                store.write_ledger(&ledger).context("cannot forget that")?;
+                store.write_ledger(&ledger).map_err(|failure| Stop::of_store(failure, "cannot forget that"))?;
             }
             known
         }

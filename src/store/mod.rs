@@ -83,7 +83,7 @@ impl Store {
 
     /// `desired.yaml`. To be told of changes, watch its folder: the file itself is replaced each time.
     pub fn desired_path(&self) -> PathBuf {
-        self.state_dir.join("desired.yaml")
+        self.state_dir.join(DECLARED_FILE)
     }
 
     /// `status.json`; watch its folder, as above.
@@ -190,3 +190,38 @@ pub enum StoreError {
         held_by: HeldBy,
     },
 }
+
+impl StoreError {
+    /// What a person can do about it, where that is known.
+    pub fn remedy(&self) -> Option<&'static str> {
+        let source = match self {
+            Self::NoDeclared { .. } => return Some(GOOD_WISH),
+            Self::Understand { path, .. } => {
+                return path.ends_with(DECLARED_FILE).then_some(GOOD_WISH);
+            }
+            Self::ActorHeld { .. } => return Some("one daemon a state directory"),
+            Self::MakeFolder { source, .. }
+            | Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Keep { source, .. }
+            | Self::Lock { source, .. } => source,
+            Self::Encode { .. } | Self::LedgerKept { .. } | Self::LockBusy { .. } => return None,
+        };
+        let is_one = |kinds: &[io::ErrorKind]| kinds.contains(&source.kind());
+        if is_one(&[io::ErrorKind::PermissionDenied]) {
+            Some("do it as root, or as the user that owns the state directory")
+        } else if is_one(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded]) {
+            Some("make room on its disk; what was there before is untouched")
+        } else if is_one(&[io::ErrorKind::ReadOnlyFilesystem]) {
+            Some("its file system is mounted read-only")
+        } else {
+            None
+        }
+    }
+}
+
+/// The operator's wish, and what stands beside it.
+const DECLARED_FILE: &str = "desired.yaml";
+
+/// What to type where there is no readable wish.
+const GOOD_WISH: &str = "`hecate set-desired running`, `drained-off` or `poweroff` writes a good desired.yaml";

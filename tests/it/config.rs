@@ -305,3 +305,43 @@ impl Dice {
         (self.0 >> 33) as usize % limit
     }
 }
+
+#[test]
+fn a_witness_that_witnesses_nothing_is_refused() {
+    let said = |witness: &str| {
+        let upses = format!("upses: [{{name: p, target: p@upsd.lan, witness: \"{witness}\"}}]\n");
+        let text =
+            format!("kubeconfig: /k\nnodes: [{{name: cp, role: control-plane, host: 10.0.0.9, feeds: [p]}}]\n{upses}");
+        Config::parse(&text).map_err(|mistakes| mistakes.in_file("f").to_string())
+    };
+    assert!(said("192.168.7.1:22").is_ok());
+    for (witness, why) in [
+        ("localhost:22", "never goes away"),
+        ("upsd.lan:3493", "the host of this UPS' upsd"),
+        ("10.0.0.9:22", "is node cp"),
+        ("cp:22", "is node cp"),
+    ] {
+        let mistake = said(witness).expect_err(witness);
+        assert!(mistake.contains(why), "{mistake}");
+    }
+}
+
+#[test]
+fn a_wrong_target_hides_no_other_mistake_of_its_ups() {
+    let upses = "upses: [{name: p, target: \"p@\", recharge_hours: 1000, ignore_words: [XX]}]\n";
+    let text = format!("kubeconfig: /k\nnodes: [{{name: cp, role: control-plane}}]\n{upses}");
+    let said = Config::parse(&text).expect_err("it is wrong").in_file("f").to_string();
+    for key in ["target", "recharge_hours", "ignore_words"] {
+        assert!(said.contains(key), "{said}");
+    }
+}
+
+#[test]
+fn a_limit_that_outlasts_a_battery_is_told() {
+    let text = "kubeconfig: /k\nnodes: [{name: cp, role: control-plane}]\nups_policy: {on_battery_max_seconds: 604800}\n\
+                shutdown: {off_tail_seconds: 900, off_confirm_seconds: 900}\nstartup: {mains_stable_seconds: 7200}\n";
+    let warnings: Vec<String> = Config::parse(text).unwrap().warnings.iter().map(ToString::to_string).collect();
+    for key in ["on_battery_max_seconds", "off_tail_seconds", "mains_stable_seconds"] {
+        assert!(warnings.iter().any(|warning| warning.contains(key)), "{warnings:?}");
+    }
+}

@@ -10,7 +10,7 @@ use super::super::mistake::{At, Findings, did_you_mean};
 use super::super::raw::{RawConfig, RawCutCommand, RawCutLoad, RawNode, RawRole, RawUps, RawWake, RawWakeMethod};
 use super::super::read::Field;
 use super::super::tree::quoted;
-use super::super::{CutLoad, Node, OwnHost, Ssh, Ups, Wake, Witness, defaults};
+use super::super::{Config, CutLoad, Node, OwnHost, Ssh, Ups, Wake, Witness, defaults};
 use super::{above_zero, names, within};
 use crate::model::{NodeName, Role, UpsName};
 use crate::snapshot::UpsWord;
@@ -271,6 +271,11 @@ fn ups(raw: &RawUps, config: &RawConfig, found: &mut Findings) -> Option<Ups> {
             if username.is_some() { (&raw.password_file.at, "username") } else { (&raw.username.at, "password_file") };
         found.mistake_with(at, format!("is missing, but {other} is given"), "give both or none");
     }
+    // Read before the target: a mistake in that one hides no other.
+    let cut_load = raw.cut_load.value().and_then(|cut| cut_load(cut, raw, found));
+    let witness = witness(raw, config, found);
+    let ignored_words = ignored_words(&raw.ignore_words, found);
+    let recharge = recharge(&raw.recharge_hours, found);
     match names::target(raw.target.value()?) {
         Ok(target) => Some(Ups {
             nut_name: target.ups,
@@ -278,10 +283,10 @@ fn ups(raw: &RawUps, config: &RawConfig, found: &mut Findings) -> Option<Ups> {
             port: target.port,
             username: username.cloned(),
             password_file: password_file.cloned(),
-            cut_load: raw.cut_load.value().and_then(|cut| cut_load(cut, raw, found)),
-            witness: witness(raw, config, found),
-            ignored_words: ignored_words(&raw.ignore_words, found),
-            recharge: recharge(&raw.recharge_hours, found),
+            cut_load,
+            witness,
+            ignored_words,
+            recharge,
         }),
         Err(wrong) => {
             found.add_mistake(&raw.target.at, wrong.problem, wrong.hint);
@@ -308,6 +313,30 @@ fn witness(raw: &RawUps, config: &RawConfig, found: &mut Findings) -> Option<Wit
         Err(wrong) => {
             found.add_mistake(&raw.witness.at, wrong.problem, wrong.hint);
             None
+        }
+    }
+}
+
+/// Names witnesses that can witness nothing: what goes for another reason than the mains, or never.
+pub(super) fn witnesses(raw: &RawConfig, config: &Config, found: &mut Findings) {
+    for raw_ups in raw.upses.value().into_iter().flatten() {
+        let Some(name) = raw_ups.name.value().map(UpsName::new) else { continue };
+        let Some(ups) = config.upses.get(&name) else { continue };
+        let Some(Witness::Address { host, .. }) = &ups.witness else { continue };
+        let at = &raw_ups.witness.at;
+        let is_it = |other: &str| other.eq_ignore_ascii_case(host.as_str());
+        let node = config.nodes.iter().find(|(name, node)| is_it(&node.host) || is_it(name.as_str()));
+        let hint = "name something on the network that no UPS feeds, or another UPS";
+        if matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+            found.mistake_with(at, "is this host, which never goes away", hint);
+        } else if is_it(&ups.host) {
+            found.mistake_with(
+                at,
+                "is the host of this UPS' upsd: both fall silent together, whatever the mains do",
+                hint,
+            );
+        } else if let Some((node, _)) = node {
+            found.mistake_with(at, format!("is node {node}, which UPSes feed and hecate powers off"), hint);
         }
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn config(raw: &RawConfig, found: &mut Findings) -> Config {
         reconcile: coordination::reconcile(&raw.reconcile, found),
         coordination: coordination::read(raw, found),
     };
+    inventory::witnesses(raw, &config, found);
     policy::across(raw, &config, found);
     coordination::across(raw, &config, found);
     unbuilt::refuse(raw, found);

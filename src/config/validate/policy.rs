@@ -80,6 +80,7 @@ pub(super) fn across(raw: &RawConfig, config: &Config, found: &mut Findings) {
         let at = written(gate, &raw.ups_policy.charge_percent_min);
         found.mistake_with(at, problem, "a start at that charge would be the next trigger");
     }
+    too_long(raw, config, found);
     let debounce = policy.debounce.max(policy.poll * policy.debounce_polls);
     let budget = config.shutdown.emergency_budget + config.own_host.power_off_time;
     let margin = budget.mul_f64((policy.runtime_safety_factor - 1.0).clamp(0.0, 10.0));
@@ -91,5 +92,47 @@ pub(super) fn across(raw: &RawConfig, config: &Config, found: &mut Findings) {
         );
         let at = written(&raw.ups_policy.debounce_seconds, &raw.ups_policy.runtime_safety_factor);
         found.warning(at, problem, "raise runtime_safety_factor or shorten the debounce");
+    }
+}
+
+/// Names limits that outlast a battery: what waits for them never comes.
+fn too_long(raw: &RawConfig, config: &Config, found: &mut Findings) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (policy, raw_policy) = (&config.ups_policy, &raw.ups_policy);
+    let limits = [
+        (&raw_policy.debounce_seconds.at, policy.debounce),
+        (&raw_policy.ob_lb_seconds.at, policy.ob_lb),
+        (&raw_policy.lost_on_battery_seconds.at, policy.lost_on_battery),
+        (&raw_policy.lost_on_battery_max_seconds.at, policy.lost_on_battery_max),
+        (&raw_policy.charge_frozen_seconds.at, policy.charge_frozen),
+        (&raw_policy.on_battery_max_seconds.at, policy.on_battery_max),
+    ];
+    for (at, limit) in limits.into_iter().filter(|(_, limit)| *limit > HOUR) {
+        found.warning(at, format!("{} s is more than an hour", show(limit)), "few batteries last so long");
+    }
+    let stable = config.startup.mains_stable;
+    if stable > HOUR {
+        let problem = format!("{} s is more than an hour", show(stable));
+        found.warning(
+            &raw.startup.mains_stable_seconds.at,
+            problem,
+            "what is off stays off for so long after an outage",
+        );
+    }
+    let (tail, budget) = (config.shutdown.off_tail, config.shutdown.emergency_budget);
+    if tail > budget {
+        let problem =
+            format!("{} s is more than emergency_budget_seconds ({}), inside which it lies", show(tail), show(budget));
+        let at = written(&raw.shutdown.off_tail_seconds, &raw.shutdown.emergency_budget_seconds);
+        found.warning(at, problem, "raise the budget: hosts would be cut while they still write");
+    }
+    let (own, budget) = (config.own_host.power_off_time, config.shutdown.estimated_budget);
+    if config.own_host.power_off && own > budget {
+        let problem = format!("{} s is more than the whole shutdown may take ({})", show(own), show(budget));
+        found.warning(
+            &raw.own_host.power_off_seconds.at,
+            problem,
+            "measure it: every outage triggers that much earlier",
+        );
     }
 }
