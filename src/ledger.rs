@@ -231,8 +231,11 @@ pub struct OwnCount {
     pub percent: f64,
     /// Since when it is charged; None: the outage goes on.
     pub since: Option<Stamp>,
-    /// Whether hecate saw the outage end.
+    /// Whether hecate saw the outage end, and measured what it left.
     pub is_seen: bool,
+    /// Until when mains were heard to be there, now and then; in another boot nothing after that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Stamp>,
 }
 
 /// From a trigger until converged.

@@ -62,6 +62,14 @@ name!(
     /// `/proc/sys/kernel/random/boot_id`: differs at every boot of a host (random(4)).
     BootId
 );
+impl BootId {
+    /// Takes what a host printed, where that is a boot id: a UUID as the kernel writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        is_one.then(|| Self::new(text))
+    }
+}
+
 name!(
     /// `/etc/machine-id`: stays for the life of an installation (machine-id(5)).
     MachineId

@@ -63,19 +63,22 @@ const GUARDED: &str = r#"
 refuse() { echo "hecate-refused: $1"; exit 86; }
 machine=$(cat /etc/machine-id) boot=$(cat /proc/sys/kernel/random/boot_id)
 [ "$1" = - ] || [ "$1" = "$machine" ] || refuse "its machine-id is $machine, not $1"
-[ "$2" = - ] || [ "$2" = "$boot" ] || refuse "its boot id is $boot, not $2: it has been booted since"
+[ "$2" = - ] || [ "$2" = "$boot" ] || { echo "hecate-boot: $boot"; exit 86; }
 shift 2
 exec "$@"
 "#;
 
 const REFUSED_CODE: i32 = 86;
 const REFUSED_MARKER: &str = "hecate-refused: ";
+const BOOT_MARKER: &str = "hecate-boot: ";
 
 /// How a guarded command ended.
 #[derive(Debug)]
 pub(super) enum Guarded {
     /// The last look saw another host.
     Refused { evidence: String },
+    /// The last look saw the right host in another boot than was meant.
+    OtherBoot { boot_id: BootId },
     /// The command ran to its end.
     Ran(Output),
     /// It was not sent, or its end was not seen.
@@ -87,6 +90,7 @@ impl Guarded {
     pub(super) fn into_outcome(self, node: &NodeName) -> Outcome {
         match self {
             Guarded::Refused { evidence } => Outcome::Refused { evidence },
+            Guarded::OtherBoot { boot_id } => Outcome::OtherBoot { boot_id },
             Guarded::Ran(output) if output.is_success() => Outcome::Tried,
             Guarded::Ran(output) => Outcome::Failed { why: complaint(node, &output) },
             Guarded::Failed(SshError::Deadline { is_sent: true, .. }) => Outcome::DeadlinePassed,
@@ -117,12 +121,14 @@ fn guarded_argv<'a>(guard: &Guard<'a>, argv: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn read_guarded(node: &NodeName, output: Output) -> Guarded {
-    let evidence = output.stdout.lines().find_map(|line| line.strip_prefix(REFUSED_MARKER));
-    match evidence {
-        Some(evidence) if output.code == Some(REFUSED_CODE) => {
+    let marked = |marker| output.stdout.lines().find_map(|line| line.strip_prefix(marker));
+    let is_refused = output.code == Some(REFUSED_CODE);
+    match (marked(REFUSED_MARKER), marked(BOOT_MARKER).and_then(BootId::parse)) {
+        (Some(evidence), _) if is_refused => {
             Guarded::Refused { evidence: summary(&format!("the host behind {node}: {evidence}")) }
         }
-        Some(_) | None => Guarded::Ran(output),
+        (None, Some(boot_id)) if is_refused => Guarded::OtherBoot { boot_id },
+        _ => Guarded::Ran(output),
     }
 }
 
@@ -139,12 +145,14 @@ fn complaint(node: &NodeName, output: &Output) -> String {
 mod tests {
     use super::*;
 
+    const BOOT: &str = "2f0b5d0a-66c1-4b8e-9a6f-0c1d2e3f4a5b";
+
     /// Runs the guard with the local sh against stub files' ids, and `true` or whatever is given as the act.
     fn guarded(machine_id: &str, boot_id: &str, act: &[&str]) -> Guarded {
         use std::os::unix::fs::PermissionsExt;
         let stubs = tempfile::tempdir().unwrap();
         let cat = stubs.path().join("cat");
-        let script = "#!/bin/sh\ncase $1 in /etc/machine-id) echo m1;; */boot_id) echo b1;; esac\n";
+        let script = format!("#!/bin/sh\ncase $1 in /etc/machine-id) echo m1;; */boot_id) echo {BOOT};; esac\n");
         std::fs::write(&cat, script).unwrap();
         std::fs::set_permissions(&cat, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:/usr/bin:/bin", stubs.path().display());
@@ -169,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_right_host_is_acted_on_with_the_arguments_as_they_are() {
-        let Guarded::Ran(output) = guarded("m1", "b1", &["printf", "%s|", "a b", "$HOME", "it's"]) else {
+        let Guarded::Ran(output) = guarded("m1", BOOT, &["printf", "%s|", "a b", "$HOME", "it's"]) else {
             panic!("refused")
         };
         assert_eq!(output.stdout, "a b|$HOME|it's|");
@@ -186,8 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_was_booted_since_is_refused() {
-        assert!(matches!(guarded("m1", "b0", &["true"]), Guarded::Refused { .. }));
+    fn a_host_that_was_booted_since_is_refused_and_says_its_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("ran");
+        let guarded = guarded("m1", "00000000-0000-0000-0000-000000000000", &["touch", mark.to_str().unwrap()]);
+        let Guarded::OtherBoot { boot_id } = guarded else { panic!("{guarded:?}") };
+        assert_eq!(boot_id.as_str(), BOOT);
+        assert!(!mark.exists());
     }
 
     #[test]
@@ -197,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_command_with_the_same_exit_code_is_not_taken_for_a_refusal() {
-        let outcome = guarded("m1", "b1", &["sh", "-c", "echo no >&2; exit 86"]).into_outcome(&"cp-1".into());
+        let outcome = guarded("m1", BOOT, &["sh", "-c", "echo no >&2; exit 86"]).into_outcome(&"cp-1".into());
         assert_eq!(outcome, Outcome::Failed { why: "cp-1: exit code 86: no".to_owned() });
     }
 

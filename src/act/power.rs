@@ -32,7 +32,9 @@ fn power_off_outcome(node: &NodeName, guarded: Guarded) -> Outcome {
         // sshd is stopped like everything else: the session's end may arrive before the command's, or by a signal.
         Guarded::Failed(SshError::Lost { .. }) => Outcome::Tried,
         Guarded::Ran(output) if output.code.is_none() => Outcome::Tried,
-        other @ (Guarded::Refused { .. } | Guarded::Ran(_) | Guarded::Failed(_)) => other.into_outcome(node),
+        other @ (Guarded::Refused { .. } | Guarded::OtherBoot { .. } | Guarded::Ran(_) | Guarded::Failed(_)) => {
+            other.into_outcome(node)
+        }
     }
 }
 

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use crate::desired::ups_policy::{self, Assessment, credible_runtime};
+use crate::desired::ups_policy::{self, Assessment, battery::Battery, credible_runtime};
 use crate::ledger::{Calm, CalmWatch, Device, Discharge, Ledger, OwnCount, Proven, Said};
-use crate::model::{ClusterState, Now, UpsName};
+use crate::model::{ClusterState, NodeName, Now, UpsName};
 use crate::plan::scene::Scene;
 use crate::snapshot::{UpsReading, UpsWord};
-use crate::status::UpsVerdict;
-use crate::tracker::UpsMemory;
+use crate::status::{HostState, UpsVerdict};
+use crate::tracker::{Outage, UpsMemory};
 
 /// What is written of a calm, once in so long.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -44,6 +44,10 @@ const LOAD_COARSE: f64 = 5.0;
 const MINUTE: Duration = Duration::from_secs(60);
 /// What a battery gives of which nothing is known, where it tells no charge: so much of the own count goes.
 const USUAL: Duration = Duration::from_secs(600);
+/// That mains are there is written once in such a share of a recharge.
+const HEARD_SHARE: f64 = 0.05;
+/// A charge that falls by so many points beside OL was drawn from.
+const FALL_ON_LINE: f64 = 10.0;
 /// A recharge is learned from at most this charge on ...
 const RECHARGE_FROM: f64 = 60.0;
 /// ... to this.
@@ -77,6 +81,10 @@ pub(super) fn remember(ledger: &mut Ledger, scene: &Scene<'_>) {
                 look.discharge(&mut device);
                 look.calm(&mut device);
             }
+            None if assessment.is_on_battery() => {
+                let recharge = device.recharge.unwrap_or(scene.config.upses[ups].recharge);
+                open_count(&mut device, recharge, scene.now);
+            }
             None if assessment.silent_for.is_some_and(|silent| silent >= scene.config.ups_policy.lost_on_battery) => {
                 device.watch = None;
             }
@@ -85,6 +93,22 @@ pub(super) fn remember(ledger: &mut Ledger, scene: &Scene<'_>) {
         if device != Device::default() {
             ledger.devices.insert(ups.clone(), device);
         }
+    }
+}
+
+/// This host goes: until now mains were there wherever a battery is charged.
+pub(super) fn hear_all(ledger: &mut Ledger, now: &Now) {
+    let counts = ledger.devices.values_mut().filter_map(|device| device.count.as_mut());
+    for count in counts.filter(|count| count.since.as_ref().is_some_and(|since| since.boot_id == now.boot_id)) {
+        count.heard = Some(now.stamp());
+    }
+}
+
+/// An outage has begun: what the battery held is known, what it loses is not yet.
+fn open_count(device: &mut Device, recharge: Duration, now: &Now) {
+    let held = device.count.as_ref().map_or(100.0, |count| count.percent(recharge, now));
+    if device.count.as_ref().is_none_or(|count| count.since.is_some()) {
+        device.count = Some(OwnCount { percent: held, since: None, is_seen: false, heard: None });
     }
 }
 
@@ -115,7 +139,10 @@ impl Look<'_> {
         if device.id.contradicts(said) {
             // In an outage a name that changes is a driver that has lost its UPS for a while: what was drawn stays drawn.
             let count = device.count.take().filter(|_| self.polls.outage.is_some());
-            *device = Device { count, ..Device::default() };
+            // What the new one has drawn began at an unknown charge: it proves nothing.
+            let discharge = device.discharge.take().filter(|_| self.polls.outage.is_some());
+            let discharge = discharge.map(|going| Discharge { is_shed: true, charge: None, load: None, ..going });
+            *device = Device { count, discharge, ..Device::default() };
         }
         device.id.complete(said);
     }
@@ -128,38 +155,98 @@ impl Look<'_> {
         let recharge = device.recharge.unwrap_or(self.scene.config.upses[self.ups].recharge);
         let held = device.count.as_ref().map_or(100.0, |count| count.percent(recharge, self.now()));
         if self.is_drawn() {
-            if device.count.as_ref().is_none_or(|count| count.since.is_some()) {
-                device.count = Some(OwnCount { percent: held, since: None, is_seen: false });
-            }
+            open_count(device, recharge, self.now());
             return;
         }
         let Some(line) = self.polls.line.as_ref().filter(|_| self.is_on_line()) else { return };
+        let ago = self.now().since(line.since);
         let Some(count) = device.count.clone() else {
+            let since = Some(self.now().stamp_before(ago));
             if self.scene.ledger_problem.is_some() {
                 // An outage may have been in the ledger that was lost.
-                let since = Some(self.now().stamp_before(self.now().since(line.since)));
-                device.count = Some(OwnCount { percent: 0.0, since, is_seen: false });
+                device.count = Some(OwnCount { percent: 0.0, since, is_seen: false, heard: None });
+            } else if let Some(percent) = self.fall_on_line(device) {
+                device.count = Some(OwnCount { percent, since: Some(self.now().stamp()), is_seen: false, heard: None });
+            } else if let Some(percent) = self.unheard_outage(device) {
+                let count = OwnCount { percent, since, is_seen: false, heard: None };
+                device.count = Some(count).filter(|count| count.percent(recharge, self.now()) < 100.0);
             }
             return;
         };
-        let ago = self.now().since(line.since);
         if count.since.is_none() {
-            let outage = self.polls.outage.as_ref();
-            let percent = match outage {
-                // Its end was not seen.
-                None => 0.0,
-                Some(outage) => outage.charge_left(&self.scene.config.ups_policy).unwrap_or_else(|| {
-                    let full = ups_policy::battery(self.scene.ledger, self.ups).full_runtime().unwrap_or(USUAL);
-                    let drawn = outage.last.saturating_sub(outage.since).as_secs_f64();
-                    (count.percent - drawn / full.as_secs_f64().max(1.0) * 100.0).max(0.0)
-                }),
-            };
+            // Where nothing was heard for long before mains were back, its end was not seen.
+            let gap =
+                self.scene.config.ups_policy.lost_on_battery.max(UpsMemory::gap_max(&self.scene.config.ups_policy));
+            let is_end_heard = |outage: &&Outage| line.since.saturating_sub(outage.last) <= gap;
+            let outage = self.polls.outage.as_ref().filter(is_end_heard);
+            let charge = outage.and_then(|outage| self.charge_after(outage, device));
+            let percent =
+                charge.unwrap_or_else(|| outage.map_or(0.0, |outage| self.left_by_time(outage, device, &count)));
             let since = Some(self.now().stamp_before(ago));
-            device.count = Some(OwnCount { percent, since, is_seen: outage.is_some() });
+            device.count = Some(OwnCount { percent, since, is_seen: charge.is_some(), heard: None });
+        } else if count.since.as_ref().is_some_and(|since| since.boot_id != self.now().boot_id) {
+            let since = Some(self.now().stamp_before(ago));
+            device.count = Some(OwnCount { percent: held, since, is_seen: false, heard: None });
+        } else if let Some(percent) = self.fall_on_line(device).filter(|percent| *percent < held - FALL_ON_LINE) {
+            device.count = Some(OwnCount { percent, since: Some(self.now().stamp()), is_seen: false, heard: None });
         } else if held >= 100.0 {
             device.count = None;
         } else {
             self.learn_recharge(device, &count);
+            self.hear(device, recharge);
+        }
+    }
+
+    /// Whether an outage began before this host was booted: of what was drawn until then nobody knows.
+    fn began_before(&self, device: &Device) -> bool {
+        device.discharge.as_ref().is_some_and(|it| it.began.boot_id != self.now().boot_id)
+    }
+
+    /// The charge that an outage left, where that was measured: in one that is older than this boot it was seen to fall.
+    fn charge_after(&self, outage: &Outage, device: &Device) -> Option<f64> {
+        let charge = outage.charge_left(&self.scene.config.ups_policy);
+        charge.filter(|_| !self.began_before(device) || outage.has_fallen())
+    }
+
+    /// What an outage left by the time it took, percent; nothing where its end was not seen.
+    fn left_by_time(&self, outage: &Outage, device: &Device, count: &OwnCount) -> f64 {
+        if self.began_before(device) {
+            return 0.0;
+        }
+        let full = ups_policy::battery(self.scene.ledger, self.ups).full_runtime().unwrap_or(USUAL);
+        let drawn = outage.last.saturating_sub(outage.since).as_secs_f64();
+        (count.percent - drawn / full.as_secs_f64().max(1.0) * 100.0).max(0.0)
+    }
+
+    /// The charge that mains began with, percent, where it is less than a full battery has and no outage is known: its driver, or
+    /// this host, was away while it was drawn from.
+    fn unheard_outage(&self, device: &Device) -> Option<f64> {
+        let first = self.polls.line.as_ref()?.first_charge.filter(|charge| *charge > 0.0)?;
+        let battery = Battery { device: Some(device), full_load: None };
+        let percent = (first / battery.full_charge() * 100.0).clamp(0.0, 100.0);
+        // What it says in a calm that lasts is what it always says.
+        let is_usual = device.watch.as_ref().is_some_and(|watch| {
+            let mut charges = watch.said.iter().filter_map(|said| said.charge);
+            charges.next_back().is_some_and(|charge| charge <= first + 1.0)
+        });
+        (percent < RECHARGE_TO && !is_usual).then_some(percent)
+    }
+
+    /// The charge, percent, where it has fallen far although mains are said to be there: the battery is drawn from.
+    fn fall_on_line(&self, device: &Device) -> Option<f64> {
+        let first = self.polls.line.as_ref()?.first_charge?;
+        let charge = self.charge().filter(|charge| first - charge >= FALL_ON_LINE)?;
+        let battery = Battery { device: Some(device), full_load: None };
+        Some((charge / battery.full_charge() * 100.0).clamp(0.0, 100.0))
+    }
+
+    /// Writes down now and then, and before this host goes, that mains are there.
+    fn hear(&self, device: &mut Device, recharge: Duration) {
+        let now = self.now();
+        let Some(count) = &mut device.count else { return };
+        let known = count.heard.as_ref().or(count.since.as_ref()).map_or(Duration::ZERO, |stamp| stamp.age(now));
+        if known >= recharge.mul_f64(HEARD_SHARE) {
+            count.heard = Some(now.stamp());
         }
     }
 
@@ -188,7 +275,7 @@ impl Look<'_> {
                     load: self.reading.load_percent.filter(|load| *load >= LOAD_COARSE),
                     seen: self.now().stamp(),
                     seen_charge: charge,
-                    is_shed: false,
+                    is_shed: self.reading.load_percent.is_none_or(|load| load < LOAD_COARSE) && self.is_shedding(),
                     warned: None,
                 });
                 return;
@@ -197,7 +284,9 @@ impl Look<'_> {
             if going.is_shed {
                 return;
             }
-            if going.seen.age(self.now()) >= MINUTE && going.began.boot_id == self.now().boot_id {
+            // A charge that stands at its end no longer tells for how long it lasts.
+            let has_ended = charge.zip(going.seen_charge).is_some_and(|(now, seen)| now < 1.0 && now >= seen);
+            if going.seen.age(self.now()) >= MINUTE && going.began.boot_id == self.now().boot_id && !has_ended {
                 going.load = going.load.zip(self.reading.load_percent).map(|(mean, load)| {
                     let (before, since) =
                         (going.seen.boottime.saturating_sub(going.began.boottime), going.seen.age(self.now()));
@@ -228,9 +317,12 @@ impl Look<'_> {
             && is_below_half(self.charge())
     }
 
-    /// Whether hosts are told to go: from then on less is drawn than by the whole cluster.
+    /// Whether hosts are told to go, or are off: less is drawn than by the whole cluster.
     fn is_shedding(&self) -> bool {
-        self.scene.is_descent() || self.scene.effective.is_partial()
+        let is_away = |name: &NodeName| self.scene.host_state(name) != HostState::Up;
+        self.scene.is_descent()
+            || self.scene.effective.is_partial()
+            || self.scene.nodes().any(|(name, node)| node.feeds.contains(self.ups) && is_away(name))
     }
 
     fn prove(&self, device: &mut Device, going: &Discharge) {
@@ -239,7 +331,8 @@ impl Look<'_> {
             return;
         }
         let is_this_boot = going.began.boot_id == self.now().boot_id;
-        let last = if is_this_boot { self.polls.outage.as_ref() } else { None };
+        let has_ended = going.seen_charge.is_some_and(|charge| charge < 1.0);
+        let last = if is_this_boot && !has_ended { self.polls.outage.as_ref() } else { None };
         let lasted = match last {
             Some(outage) => outage.last.saturating_sub(going.began.boottime),
             None => going.seen.boottime.saturating_sub(going.began.boottime),

@@ -82,7 +82,7 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
     let Rewritten { effective, declared: obeyed, changes, power } =
         ups_policy::rewrite(config, (declared, health), snapshot, known.ledger, memory, &budget, now);
     let mut ledger = known.ledger.clone();
-    forget_returned(&mut ledger, config, snapshot, now);
+    forget_returned(&mut ledger, config, snapshot, memory, now);
     hear_peers(&mut ledger, config, snapshot, now);
     let twins = identity::twins(config, snapshot, &ledger, now);
     let is_descent = effective.state() != ClusterState::Running;
@@ -128,8 +128,9 @@ pub fn decide(known: Known<'_>, now: &Now) -> Decision {
 }
 
 /// A host that answers in another boot than the one that was told to power off has come back, and with it the load of its
-/// UPSes. One that goes on and on in the same boot was never told: its descent ended between the mark and the act.
-fn forget_returned(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, now: &Now) {
+/// UPSes; so has one that answers after a silence, though nobody can see its boot. One that goes on and on in the same boot was
+/// never told: its descent ended between the mark and the act.
+fn forget_returned(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, memory: &Memory, now: &Now) {
     let mut fed = BTreeSet::new();
     let ids = &ledger.machine_ids;
     let run = ledger.episode.as_ref().map(|episode| &episode.run);
@@ -137,7 +138,11 @@ fn forget_returned(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, no
         let seen = snapshot.hosts.get(node).and_then(|reading| reading.value());
         // Another host at its address says nothing of it.
         let is_other = |host: &HostReading| ids.get(node).is_some_and(|id| *id != host.machine_id);
-        let is_back = seen.is_some_and(|host| told.boot_id.as_ref() != Some(&host.boot_id) && !is_other(host));
+        let is_seen_back = seen.is_some_and(|host| told.boot_id.as_ref() != Some(&host.boot_id) && !is_other(host));
+        let failure = snapshot.hosts.get(node).and_then(|reading| reading.failure());
+        let was_silent = memory.answers_since.get(node).is_some_and(|since| *since > told.told.boottime);
+        let is_told_now = told.told.boot_id == now.boot_id;
+        let is_back = is_seen_back || is_told_now && was_silent && failure.is_some_and(|why| why.kind.is_answer());
         let goes_on = told.run.as_ref() != run && has_seen_long_after(config, snapshot.hosts.get(node), told, now);
         if let Some(node) = config.nodes.get(node).filter(|_| is_back) {
             fed.extend(node.feeds.iter());
@@ -338,6 +343,7 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
             Step::PowerOffOwnHost { .. } => {
                 let is_told = ledger.own_power_off.as_ref().is_some_and(|own| own.run == episode.run);
                 if !is_told {
+                    devices::hear_all(ledger, scene.now);
                     ledger.own_power_off = Some(OwnPowerOff { told: scene.now.stamp(), run: episode.run.clone() });
                 }
                 if !scene.effective.is_override() {
@@ -380,6 +386,27 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
     ledger.episode = Some(episode);
 }
 
+/// Which boot each host is in while a UPS says that it is on battery: what it says itself, or what the last look before its
+/// power-off found where it says nothing of itself.
+fn learn_boots(ledger: &mut Ledger, scene: &Scene<'_>) {
+    for (name, _) in scene.nodes() {
+        let step = || Step::PowerOff {
+            node: name.clone(),
+            machine_id: None,
+            boot_id: None,
+            path: crate::model::Path::Emergency,
+        };
+        let found = || {
+            let attempt = scene.memory.attempts.get(&step().key()).filter(|_| scene.is_blind(name))?;
+            if let Outcome::OtherBoot { boot_id } = &attempt.outcome { Some(boot_id) } else { None }
+        };
+        let boot_id = scene.host(name).map(|host| &host.boot_id).or_else(found);
+        if let Some(boot_id) = boot_id.filter(|boot_id| ledger.boots.get(name) != Some(boot_id)) {
+            ledger.boots.insert(name.clone(), boot_id.clone());
+        }
+    }
+}
+
 /// What an outage leaves behind: who said what since when, which flags it ended, and who took its power-off.
 fn remember_power(ledger: &mut Ledger, scene: &Scene<'_>) {
     ledger.on_battery_since.clone_from(&scene.power.on_battery_since);
@@ -394,13 +421,8 @@ fn remember_power(ledger: &mut Ledger, scene: &Scene<'_>) {
     }
     if has_override {
         ledger.spent_options = Some(scene.episode.key.wish.clone());
-        let speaks = scene.power.upses.values().any(|one| one.is_on_battery() && one.silent_for.is_none());
-        for (name, _) in scene.nodes().filter(|_| speaks) {
-            if let Some(host) = scene.host(name)
-                && ledger.boots.get(name) != Some(&host.boot_id)
-            {
-                ledger.boots.insert(name.clone(), host.boot_id.clone());
-            }
+        if scene.power.upses.values().any(|one| one.is_on_battery() && one.silent_for.is_none()) {
+            learn_boots(ledger, scene);
         }
     } else {
         ledger.boots.clear();
@@ -439,6 +461,9 @@ fn learn_machine_ids(ledger: &mut Ledger, scene: &Scene<'_>) {
 }
 
 fn learn_full_load(ledger: &mut Ledger, scene: &Scene<'_>) {
+    if scene.nodes().any(|(name, _)| scene.host_state(name) != HostState::Up) {
+        return;
+    }
     for (name, reading) in &scene.snapshot.upses {
         let is_on_line = scene.power.upses.get(name).is_some_and(|one| one.verdict == UpsVerdict::OnLine);
         let Some(load) = reading.value().and_then(|value| value.load_percent).filter(|_| is_on_line) else { continue };

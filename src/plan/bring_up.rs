@@ -44,9 +44,11 @@ pub fn bring_up(scene: &Scene<'_>, draft: &mut Draft) {
     peers::warnings(scene, draft);
     load_cut::warn_early(scene, draft);
     recharge::warn_early(scene, draft);
-    let needs_start = scene.nodes().any(|(name, _)| needs_start(scene, name));
-    let gates = if needs_start { guards(scene, draft) } else { Gates::open() };
-    let may_wake = if needs_start { gates.clone() } else { quiet_guards(scene, draft) };
+    let starts = |name: &NodeName| needs_start(scene, name);
+    let gates = if scene.nodes().any(|(name, _)| starts(name)) { guards(scene, draft, starts) } else { Gates::open() };
+    let is_wanted_alone = |name: &NodeName| is_wake_wanted(scene, name) && !starts(name);
+    let is_any_alone = scene.nodes().any(|(name, _)| is_wanted_alone(name));
+    let may_wake = if is_any_alone { quiet_guards(scene, draft) } else { gates.clone() };
     for (name, node) in scene.nodes() {
         if scene.host_state(name) != HostState::Up {
             let may_wake =
@@ -103,8 +105,7 @@ fn needs_start(scene: &Scene<'_>, name: &NodeName) -> bool {
 /// never holds anything up.
 fn quiet_guards(scene: &Scene<'_>, draft: &mut Draft) -> Gates {
     let mut quiet = Draft::default();
-    let is_any_wanted = scene.nodes().any(|(name, _)| is_wake_wanted(scene, name));
-    let gates = if is_any_wanted { guards(scene, &mut quiet) } else { Gates::open() };
+    let gates = guards(scene, &mut quiet, |name| needs_start(scene, name) || is_wake_wanted(scene, name));
     for (name, since) in quiet.waiting_since {
         draft.waiting_since.entry(name).or_insert(since);
     }
@@ -121,7 +122,7 @@ fn started_by_itself(scene: &Scene<'_>, draft: &mut Draft) {
 }
 
 /// Rule 1: everything that must hold before anything is started.
-fn guards(scene: &Scene<'_>, draft: &mut Draft) -> Gates {
+fn guards(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName) -> bool) -> Gates {
     let options = scene.options();
     let before = (draft.blockers.len(), draft.waits.len());
     if let Some(why) = scene.ledger_problem {
@@ -140,7 +141,7 @@ fn guards(scene: &Scene<'_>, draft: &mut Draft) -> Gates {
     if is_battery_allowed || scene.episode.converged.is_some() {
         return Gates { is_open, ..Gates::open() };
     }
-    let held = recharge::gate(scene, draft);
+    let held = recharge::gate(scene, draft, starts);
     Gates { is_open: is_open && !held.all, held: held.nodes }
 }
 

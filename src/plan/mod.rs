@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use self::blocker::{Blocker, Wait, WaitReason, Warning};
 use self::scene::{Draft, Scene, Want};
-use self::step::{Evidence, Outcome, Step, Target};
+use self::step::{Step, Target};
 use crate::desired::{Held, Override, OwnSupply};
 use crate::ledger::Phase;
 use crate::model::{ClusterState, NodeName, Uid, UpsName, seconds};
-use crate::tracker::LEDGER_PATIENCE_ON_BATTERY;
+use crate::tracker::{Attempt, LEDGER_PATIENCE_ON_BATTERY};
 
 /// A step that was tried so often without effect is shown as a blocker; it is still tried, ever more rarely.
 const ATTEMPTS_BEFORE_BLOCKER: u32 = 4;
@@ -118,7 +118,12 @@ pub fn plan(scene: &Scene<'_>) -> (Plan, Marks) {
         None if scene.effective.state() == ClusterState::Running => bring_up::bring_up(scene, &mut draft),
         None if scene.effective.is_override() && !scene.effective.spared().is_empty() => {
             let rest = scene.config.without(scene.effective.spared());
+            let before = draft.phases.clone();
             shut_down::shut_down(&Scene { config: &rest, ..*scene }, &mut draft);
+            if rest.managed().next().is_none() {
+                // Nothing was done with anybody: no phase is behind who is left alone for now.
+                draft.phases = before;
+            }
             left_alone(scene, &mut draft, scene.effective.spared().clone());
         }
         None => shut_down::shut_down(scene, &mut draft),
@@ -161,8 +166,11 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
     let mut wanted: BTreeSet<String> = draft.remembered.iter().cloned().collect();
     // What was not looked at since an attempt ended may want the next one: its attempts are not forgotten before.
     let is_unseen = |node: &NodeName| !scene.host_settled(node) || !scene.api_settled(node);
-    let unseen = scene.memory.attempts.iter().filter(|(_, attempt)| attempt.target.node().is_some_and(is_unseen));
-    wanted.extend(unseen.map(|(key, _)| key.clone()));
+    let is_young =
+        |attempt: &Attempt| attempt.is_at_most_once() && scene.now.since(attempt.ended) < attempt_pause(scene, attempt);
+    let is_kept = |attempt: &Attempt| attempt.target.node().is_some_and(is_unseen) || is_young(attempt);
+    let kept = scene.memory.attempts.iter().filter(|(_, attempt)| is_kept(attempt));
+    wanted.extend(kept.map(|(key, _)| key.clone()));
     let mut wants: BTreeMap<Target, Want> = BTreeMap::new();
     let mut order = Vec::new();
     for want in std::mem::take(&mut draft.wants) {
@@ -264,7 +272,7 @@ fn is_quiet(step: &Step) -> bool {
 /// For how long the last attempt at a step is over, and how long the next one waits, while that is more.
 fn pause(scene: &Scene<'_>, step: &Step) -> Option<(Duration, Duration)> {
     let attempt = scene.memory.attempts.get(&step.key())?;
-    let (elapsed, pause) = (scene.now.since(attempt.ended), backoff(scene, step, attempt.count, &attempt.outcome));
+    let (elapsed, pause) = (scene.now.since(attempt.ended), attempt_pause(scene, attempt));
     (elapsed < pause).then_some((elapsed, pause))
 }
 
@@ -288,11 +296,9 @@ fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
     pause.is_none()
 }
 
-fn backoff(scene: &Scene<'_>, step: &Step, count: u32, outcome: &Outcome) -> Duration {
+/// How long the next attempt waits after the last one.
+fn attempt_pause(scene: &Scene<'_>, attempt: &Attempt) -> Duration {
     let longest = if scene.effective.is_on_battery() { BACKOFF_MAX_ON_BATTERY } else { BACKOFF_MAX };
-    let doubled = Duration::from_secs(1 << count.min(6)).min(longest);
-    match (step.evidence(), outcome) {
-        (Evidence::AtMostOnce, Outcome::Tried) => doubled.max(BACKOFF_POWER_OFF),
-        (Evidence::AtMostOnce | Evidence::Observed, _) => doubled,
-    }
+    let doubled = Duration::from_secs(1 << attempt.count.min(6)).min(longest);
+    if attempt.is_at_most_once() { doubled.max(BACKOFF_POWER_OFF) } else { doubled }
 }

@@ -57,6 +57,14 @@ pub fn shut_down(scene: &Scene<'_>, draft: &mut Draft) {
         // The battery goes on falling: who comes up in the middle of an outage goes down again, with no second drain.
         draft.phases.insert(Phase::DrainShed);
     }
+    let is_graceful = scene.effective.is_override() && !scene.is_emergency();
+    if is_graceful && scene.episode.phases.contains_key(&Phase::StopServers) {
+        // Who comes up once servers stop is drained by nobody.
+        let is_late = |name: &NodeName| is_unit_alive(scene, name) && !scene.ledger.drained.contains(name);
+        if scene.nodes().any(|(name, _)| is_late(name)) {
+            draft.phases.insert(Phase::DrainShed);
+        }
+    }
     draft.phases.insert(Phase::Cordon);
     let drained = drain(scene, draft);
     let is_detached = detach(scene, draft, &drained);

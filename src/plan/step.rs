@@ -306,6 +306,11 @@ pub enum Outcome {
         /// What the last look saw.
         evidence: String,
     },
+    /// The last look found the right host in another boot than was meant; nothing was done.
+    OtherBoot {
+        /// The boot that it is in.
+        boot_id: BootId,
+    },
     /// It could not be carried out, or only in part.
     Failed {
         /// Why; names the host.
@@ -322,6 +327,7 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Tried => f.write_str("tried, no effect seen yet"),
             Outcome::Refused { evidence } => write!(f, "refused: {evidence}"),
+            Outcome::OtherBoot { .. } => f.write_str("refused: the host has been booted since"),
             Outcome::Failed { why } => f.write_str(why),
             Outcome::DeadlinePassed => f.write_str("its time was up"),
             Outcome::Cancelled => f.write_str("no longer waited for"),

@@ -77,6 +77,9 @@ pub(super) fn tell_end(step: &str, outcome: &Outcome, took: Duration) {
         Outcome::Tried => tracing::info!(step, millis, "tried"),
         Outcome::Cancelled => tracing::info!(step, millis, "no longer waited for"),
         Outcome::Refused { evidence } => tracing::warn!(step, millis, evidence, "refused"),
+        Outcome::OtherBoot { .. } => {
+            tracing::warn!(step, millis, evidence = "the host has been booted since", "refused")
+        }
         Outcome::Failed { why } => tracing::warn!(step, millis, why, "failed"),
         Outcome::DeadlinePassed => tracing::warn!(step, millis, "its time was up"),
     }

@@ -364,7 +364,7 @@ fn mark(last: &LastStep) -> String {
 fn outcome(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Tried => "tried",
-        Outcome::Refused { .. } => "refused",
+        Outcome::Refused { .. } | Outcome::OtherBoot { .. } => "refused",
         Outcome::Failed { .. } => "failed",
         Outcome::DeadlinePassed => "deadline-passed",
         Outcome::Cancelled => "cancelled",

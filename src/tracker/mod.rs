@@ -19,7 +19,7 @@ use crate::history::{Run, RunStep};
 use crate::ledger::Ledger;
 use crate::model::{FailureKind, NodeName, Now, Reading, Uid, UpsName};
 use crate::plan::Planned;
-use crate::plan::step::{Outcome, Step, Target};
+use crate::plan::step::{Evidence, Outcome, Step, Target};
 use crate::snapshot::{Snapshot, UnitState};
 
 pub use self::low::Low;
@@ -28,6 +28,9 @@ pub use self::ups::{Climb, DrawnFrom, Figures, Line, LowRun, Outage, UpsMemory, 
 /// On battery, a step that relies on the ledger goes on without after this time: a full disk must not keep a cluster
 /// running into the end of its battery.
 pub const LEDGER_PATIENCE_ON_BATTERY: Duration = Duration::from_secs(1);
+
+/// One answer that is lost takes less: a host that was silent for so long was away.
+const SILENT_LEAST: Duration = Duration::from_secs(10);
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -105,6 +108,8 @@ pub struct Memory {
     pub run_steps: Vec<RunStep>,
     /// When each UPS was sent the command that cuts its load, or may have been; no episode forgets it.
     pub cuts_sent: BTreeMap<UpsName, Duration>,
+    /// Since when each host answers again that was silent before, for longer than a lost answer takes.
+    pub answers_since: BTreeMap<NodeName, Duration>,
     /// When each host was woken last.
     pub woken: BTreeMap<NodeName, Duration>,
     /// Changes of `desired.yaml` that are obeyed and not on disk yet, in their order.
@@ -116,10 +121,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The memory as it is for a new episode: what belonged to the old one is forgotten.
-    pub fn without_episode(self) -> Self {
-        let Self { attempts, waits, drain_owed, run_steps, .. } = Self::default();
-        Self { attempts, waits, drain_owed, run_steps, ..self }
+    /// The memory as it is for a new episode: what belonged to the old one is forgotten, but for what was done a moment ago and
+    /// has not shown its effect yet.
+    pub fn without_episode(mut self) -> Self {
+        self.attempts.retain(|_, attempt| attempt.is_at_most_once());
+        let Self { waits, drain_owed, run_steps, .. } = Self::default();
+        Self { waits, drain_owed, run_steps, ..self }
     }
 }
 
@@ -145,8 +152,17 @@ pub struct Attempt {
     pub ended: Duration,
     /// How.
     pub outcome: Outcome,
+    /// How their effect is learned.
+    pub evidence: Evidence,
     /// What they acted on: until that was looked at again nobody knows whether more of them are wanted.
     pub target: Target,
+}
+
+impl Attempt {
+    /// Whether the last one was carried out, and nothing shows its effect: it is not repeated at once, whoever wants it.
+    pub fn is_at_most_once(&self) -> bool {
+        self.evidence == Evidence::AtMostOnce && self.outcome == Outcome::Tried
+    }
 }
 
 /// Takes an event in and says what must be done.
@@ -200,6 +216,7 @@ fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) 
         count: 0,
         ended: now.boottime,
         outcome: outcome.clone(),
+        evidence: ended.step.evidence(),
         target: ended.step.target(),
     });
     attempt.count = attempt.count.saturating_add(1);
@@ -225,7 +242,7 @@ fn observed(memory: &mut Memory, snapshot: &Snapshot, policy: &UpsPolicy, now: &
     for (name, reading) in &snapshot.hosts {
         match reading {
             Reading::Known { value, .. } => {
-                memory.silent_since.remove(name);
+                answered(memory, name, now);
                 let is_stopped = [value.k3s, value.k3s_agent]
                     .iter()
                     .all(|unit| matches!(unit, UnitState::Stopped | UnitState::NotFound));
@@ -248,11 +265,17 @@ fn observed(memory: &mut Memory, snapshot: &Snapshot, policy: &UpsPolicy, now: &
                 | FailureKind::DataStale
                 | FailureKind::DriverNotConnected
                 | FailureKind::UnknownUps
-                | FailureKind::Other => {
-                    memory.silent_since.remove(name);
-                }
+                | FailureKind::Other => answered(memory, name, now),
             },
         }
+    }
+}
+
+/// A host has answered: its silence is over.
+fn answered(memory: &mut Memory, name: &NodeName, now: &Now) {
+    let Some(since) = memory.silent_since.remove(name) else { return };
+    if now.boottime.saturating_sub(since) >= SILENT_LEAST {
+        memory.answers_since.insert(name.clone(), now.boottime);
     }
 }
 

@@ -39,11 +39,15 @@ const DISCHARGE_BELIEVED: f64 = 5.0;
 const DISCHARGE_WITHIN: Duration = Duration::from_secs(2 * 3600);
 /// No battery loses more than this between two answers: a figure that jumps is no discharge.
 const DISCHARGE_STEP: f64 = 2.0;
+/// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
+const DISCHARGE_STALE: Duration = Duration::from_secs(60);
 /// LB that came with DISCHRG and stands for so long is believed as well.
 const DISCHARGE_LB: Duration = Duration::from_secs(60);
-/// A charge that rises by more than this, or stands for so long, is that of no discharge.
+/// A charge that rises by more than this, or stands for so long, is that of no discharge ...
 const DISCHARGE_RISE: f64 = 2.0;
 const DISCHARGE_FLAT: Duration = Duration::from_secs(1800);
+/// ... and where no charge is told a discharge is not believed for longer than this.
+const DISCHARGE_MOST: Duration = Duration::from_secs(4 * 3600);
 
 /// The last polls of one UPS. Times are boottimes of the hecate host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +74,9 @@ pub struct UpsMemory {
     pub drawn_from: Option<DrawnFrom>,
     /// The first answer of it after the sag of its first minute.
     pub settled_from: Option<DrawnFrom>,
+    /// The latest charges of it, each with when it was first said, oldest first; at most [`UpsMemory::CHARGES_MAX`].
+    #[serde(default)]
+    pub charges: VecDeque<DrawnFrom>,
     /// The mains, as they stand or stood last.
     pub line: Option<Line>,
     /// The outage that is not over: mains have not stood since.
@@ -128,6 +135,9 @@ pub struct OnLineDischarge {
     pub fell: f64,
     /// When the charge last fell.
     pub moved: Seconds,
+    /// When OB was last said instead: a charge that the driver reads after that may have fallen before.
+    #[serde(default)]
+    pub drawn: Option<Seconds>,
     /// Whether it is taken for an outage.
     pub is_believed: bool,
 }
@@ -165,6 +175,9 @@ pub struct Line {
     /// Whether hecate saw the outage before end, with a charge.
     #[serde(default)]
     pub is_end_seen: bool,
+    /// When the battery was last said to be drawn from before.
+    #[serde(default)]
+    pub drawn_until: Option<Seconds>,
     /// When a discharge was last said beside it.
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -196,6 +209,11 @@ impl Outage {
         let is_long = self.last.saturating_sub(self.since) >= policy.charge_frozen;
         let stood = self.first_charge.zip(self.charge).is_some_and(|(first, last)| (first - last).abs() < 1.0);
         self.charge.filter(|_| !(is_long && stood))
+    }
+
+    /// Whether the charge was seen to fall in it.
+    pub fn has_fallen(&self) -> bool {
+        self.first_charge.zip(self.charge).is_some_and(|(first, last)| first - last >= 1.0)
     }
 }
 
@@ -260,6 +278,8 @@ pub struct Climb {
 impl UpsMemory {
     /// More than any debounce may count, see `config/validate.rs`.
     pub const SAMPLES_MAX: usize = 120;
+    /// More than change within a minute.
+    pub const CHARGES_MAX: usize = 30;
 
     /// The same without the answers themselves.
     pub(super) fn without_samples(&self) -> Self {
@@ -271,6 +291,7 @@ impl UpsMemory {
             runtime_since: self.runtime_since,
             drawn_from: self.drawn_from.clone(),
             settled_from: self.settled_from.clone(),
+            charges: self.charges.clone(),
             line: self.line.clone(),
             outage: self.outage.clone(),
             figures: self.figures.clone(),
@@ -300,6 +321,7 @@ impl UpsMemory {
                     && self.figures == other.figures
                     && self.drawn_from == other.drawn_from
                     && self.settled_from == other.settled_from
+                    && self.charges == other.charges
                     && self.climb == other.climb
                     && self.discharge == other.discharge)
     }
@@ -353,12 +375,15 @@ impl UpsMemory {
                 self.discharge = None;
                 return reading.clone();
             }
-            Sense::Forced
-            | Sense::Silent
-            | Sense::Calibrating
-            | Sense::LowOnBattery
-            | Sense::OnBattery
-            | Sense::Bypassed => return reading.clone(),
+            Sense::Forced | Sense::Calibrating | Sense::LowOnBattery | Sense::OnBattery => {
+                // What is drawn on battery is no fall beside OL.
+                let charge = reading.charge_percent;
+                if let Some(discharge) = &mut self.discharge {
+                    (discharge.charge, discharge.drawn) = (charge.or(discharge.charge), Some(Seconds(began)));
+                }
+                return reading.clone();
+            }
+            Sense::Silent | Sense::Bypassed => return reading.clone(),
         }
         let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
         let from = DrawnFrom { began, charge, load: reading.load_percent };
@@ -398,8 +423,10 @@ impl UpsMemory {
                 let charge = reading.charge_percent;
                 let goes_on = |line: &Line| line.goes_on(began, charge, policy);
                 let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge_left(policy));
-                let mut line =
-                    self.line.take().filter(goes_on).unwrap_or_else(|| Line::begin(began, charge, last_drawn));
+                let before = self.line.as_ref().and_then(|line| line.drawn_until);
+                let drawn_until = self.outage.as_ref().map(|outage| Seconds(outage.last)).or(before);
+                let begin = || Line { drawn_until, ..Line::begin(began, charge, last_drawn) };
+                let mut line = self.line.take().filter(goes_on).unwrap_or_else(begin);
                 (line.last, line.charge) = (began, charge);
                 if sense == Sense::DischargingOnLine {
                     line.discharged = Some(began);
@@ -419,12 +446,23 @@ impl UpsMemory {
                 self.drawn_from = Some(discharge.from.clone());
                 self.settled_from = Some(discharge.from.clone());
             }
-            let first = self.drawn_from.get_or_insert(from.clone()).began;
-            if began.saturating_sub(first) >= SAG {
-                self.settled_from.get_or_insert(from);
+            if from.charge.is_some() && self.charges.back().is_none_or(|last| last.charge != from.charge) {
+                let surplus = (self.charges.len() + 1).saturating_sub(Self::CHARGES_MAX);
+                self.charges.drain(..surplus);
+                self.charges.push_back(from.clone());
+            }
+            let first = self.drawn_from.get_or_insert(from.clone());
+            // A charge that comes later is where its fall begins.
+            first.charge = first.charge.or(from.charge);
+            if began.saturating_sub(first.began) >= SAG {
+                let settled = self.settled_from.get_or_insert(from.clone());
+                if settled.charge.is_none() {
+                    *settled = from;
+                }
             }
         } else if reading.status.has(UpsWord::Ol) {
             (self.drawn_from, self.settled_from, self.climb) = (None, None, None);
+            self.charges.clear();
         }
     }
 
@@ -456,6 +494,11 @@ impl UpsMemory {
         self.zero_charge_since.is_some_and(|since| last.saturating_sub(since) >= ZERO_CHARGE)
     }
 
+    /// When its battery was last said to be drawn from, where mains are back since.
+    pub fn drawn_until(&self) -> Option<Duration> {
+        self.line.as_ref()?.drawn_until.map(|at| at.0)
+    }
+
     /// Whether the runtime has counted the seconds on battery for so long.
     pub fn counts_up(&self, least: Duration) -> bool {
         self.climb.as_ref().is_some_and(|climb| climb.last.saturating_sub(climb.since) >= least)
@@ -477,14 +520,15 @@ impl UpsMemory {
 
 impl OnLineDischarge {
     fn begin(from: DrawnFrom, is_believed: bool) -> Self {
-        Self { charge: from.charge, fell: 0.0, moved: Seconds(from.began), from, is_believed }
+        Self { charge: from.charge, fell: 0.0, moved: Seconds(from.began), drawn: None, from, is_believed }
     }
 
     /// Takes one more answer in.
     fn follow(&mut self, now: DrawnFrom) {
         let step = self.charge.zip(now.charge).map_or(0.0, |(before, charge)| before - charge);
         let stood = now.began.saturating_sub(self.moved.0);
-        let is_over = -step > DISCHARGE_RISE || self.is_believed && now.charge.is_some() && stood >= DISCHARGE_FLAT;
+        let most = if now.charge.is_some() { DISCHARGE_FLAT } else { DISCHARGE_MOST };
+        let is_over = -step > DISCHARGE_RISE || self.is_believed && stood >= most;
         let is_slow = !self.is_believed && now.began.saturating_sub(self.from.began) > DISCHARGE_WITHIN;
         if is_over || is_slow {
             *self = Self::begin(now, false);
@@ -493,7 +537,8 @@ impl OnLineDischarge {
         if step > 0.0 {
             self.moved = Seconds(now.began);
         }
-        self.fell += step.min(DISCHARGE_STEP);
+        let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < DISCHARGE_STALE);
+        self.fell += if is_stale { 0.0 } else { step.min(DISCHARGE_STEP) };
         self.charge = now.charge.or(self.charge);
         self.is_believed |= self.fell >= DISCHARGE_BELIEVED;
     }
@@ -511,6 +556,7 @@ impl Line {
             mark: last_drawn.or(charge).map(|charge| (Seconds(began), charge)),
             rose_fast: false,
             is_end_seen: last_drawn.is_some(),
+            drawn_until: None,
             discharged: None,
         }
     }

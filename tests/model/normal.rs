@@ -94,6 +94,7 @@ pub(crate) fn age_memory(memory: &mut Memory) {
         ended,
         upses,
         silent_since,
+        answers_since,
         stopped_since,
         drain_owed: _,
         waits,
@@ -116,7 +117,9 @@ pub(crate) fn age_memory(memory: &mut Memory) {
         attempt.outcome = match attempt.outcome {
             Outcome::Refused { .. } => Outcome::Refused { evidence: String::new() },
             Outcome::Failed { .. } => Outcome::Failed { why: String::new() },
-            Outcome::Tried | Outcome::DeadlinePassed | Outcome::Cancelled => attempt.outcome.clone(),
+            Outcome::Tried | Outcome::OtherBoot { .. } | Outcome::DeadlinePassed | Outcome::Cancelled => {
+                attempt.outcome.clone()
+            }
         };
     }
     ended.values_mut().for_each(|ended| *ended = older(*ended, 2));
@@ -131,6 +134,7 @@ pub(crate) fn age_memory(memory: &mut Memory) {
     run_steps.clear();
     // What the disk refuses and what a restart would recall is left out: losing both is the harder case.
     woken.clear();
+    answers_since.clear();
     unsaved.clear();
     *kept_low = None;
 }
@@ -145,9 +149,11 @@ fn age_polls(polls: &mut UpsMemory) {
     polls.witness_seen = None;
     polls.zero_charge_since = polls.zero_charge_since.map(|since| older(since, 3));
     polls.climb = None;
+    polls.charges.clear();
     if let Some(line) = &mut polls.line {
         (line.since, line.last) = (older(line.since, OLD), older(line.last, OLD));
         line.discharged = line.discharged.map(|at| older(at, OLD));
+        line.drawn_until.iter_mut().for_each(|at| at.0 = older(at.0, OLD));
         // No recharge is judged by the pace of the charge here.
         (line.flat_since, line.flat_charge, line.mark, line.first_charge) = (None, None, None, None);
     }

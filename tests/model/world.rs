@@ -3,7 +3,7 @@
 //! It knows none of hecate's rules. It does what steps ask for within one tick, and keeps for the rules of `rules.rs` what
 //! no hecate knows: whether mains were lost since a host was booted, and whether it was asked to stop its k3s.
 
-use hecate::model::Unit;
+use hecate::model::{BootId, Unit};
 use hecate::plan::step::{Outcome, Step};
 
 use super::cluster::{FULL, NODES, THIS_BOOT, WORKER, index};
@@ -208,7 +208,7 @@ impl World {
             Step::SaveEtcdSnapshot { .. } => return failed(),
             Step::PowerOff { boot_id, .. } => {
                 if boot_id.as_ref().is_some_and(|boot| boot.as_str() != THIS_BOOT) {
-                    return refused();
+                    return Outcome::OtherBoot { boot_id: BootId::new(THIS_BOOT) };
                 }
                 host.lose_power(Power::Going);
             }

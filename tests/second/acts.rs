@@ -131,8 +131,9 @@ impl World {
                 return None;
             }
             Step::PowerOff { boot_id: told, .. } => {
-                if told.as_ref().is_some_and(|told| *told != boot_id(&spec.name, self.hosts[host].boot)) {
-                    return Some(Course::Ended(Outcome::Refused { evidence: "another boot".to_owned() }));
+                let present = boot_id(&spec.name, self.hosts[host].boot);
+                if told.as_ref().is_some_and(|told| *told != present) {
+                    return Some(Course::Ended(Outcome::OtherBoot { boot_id: present }));
                 }
                 self.hosts[host].power_off(&spec, now);
             }

@@ -116,6 +116,8 @@ impl Proven {
     pub fn full(&self, load: Option<f64>) -> Duration {
         let scale = match (self.load, load) {
             (Some(then), Some(now)) if then > 0.0 && now > 0.0 => (then / now).min(LOAD_SCALE_MAX),
+            // Nobody knows the load of the whole cluster: it may be all that the UPS can feed.
+            (Some(then), None) if then > 0.0 => (then / 100.0).min(1.0),
             _ => 1.0,
         };
         let share = self.fall_percent.map_or(1.0, |fell| (fell / 100.0).clamp(PROVEN_SHARE, 1.0));
@@ -126,7 +128,12 @@ impl Proven {
 impl OwnCount {
     /// What the battery holds, percent, when a whole recharge takes so long.
     pub fn percent(&self, recharge: Duration, now: &Now) -> f64 {
-        let on_line = self.since.as_ref().map_or(Duration::ZERO, |since| since.age(now));
+        let on_line = self.since.as_ref().map_or(Duration::ZERO, |since| match &self.heard {
+            _ if since.boot_id == now.boot_id => since.age(now),
+            // Nobody knows whether mains were there while this host was not.
+            Some(heard) => heard.boottime.saturating_sub(since.boottime),
+            None => Duration::ZERO,
+        });
         (self.percent + on_line.as_secs_f64() / recharge.as_secs_f64().max(1.0) * 100.0).clamp(0.0, 100.0)
     }
 }
@@ -143,5 +150,6 @@ mod tests {
         let proven = Proven { lasted, load: Some(10.0), fall_percent: None, at: now.stamp() };
         assert_eq!(proven.full(Some(100.0)), lasted / 10);
         assert_eq!(proven.full(Some(1.0)), lasted * 4, "and not without end at a smaller one");
+        assert_eq!(proven.full(None), lasted / 10, "a load that nobody knows may be a full one");
     }
 }

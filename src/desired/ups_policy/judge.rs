@@ -145,7 +145,7 @@ impl Look<'_> {
             return self.lost(why);
         }
         let Some(last) = self.polls.samples.back() else {
-            return self.verdict(UpsVerdict::Unknown, "no poll yet".to_owned());
+            return self.unasked();
         };
         let status = &self.heeded(&last.reading);
         match sense(status) {
@@ -355,9 +355,15 @@ impl Look<'_> {
         self.on_battery(status)
     }
 
+    /// Nothing was said in this life of hecate: what was said before goes on, or not, with the first answer.
+    fn unasked(&self) -> Assessment {
+        let low = self.polls.low.clone();
+        Assessment { low, ..self.verdict(UpsVerdict::Unknown, "no poll yet".to_owned()) }
+    }
+
     fn on_battery(&self, status: &UpsStatus) -> Assessment {
         let Some(index) = self.polls.samples.len().checked_sub(1) else {
-            return self.verdict(UpsVerdict::Unknown, "no poll yet".to_owned());
+            return self.unasked();
         };
         let (is_low, figures) = self.low(index);
         let low = if is_low { self.low_run(index) } else { None };

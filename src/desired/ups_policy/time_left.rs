@@ -249,15 +249,13 @@ impl Slope {
         settled.filter(is_clear).or(deep)
     }
 
-    /// The answer from which the latest fall counts, in the present stretch on battery: the last one that is old enough.
+    /// Where the latest fall counts from, in the present stretch on battery: the charge that was said long enough before.
     fn fall_that_goes_on(polls: &UpsMemory, index: usize, from: &DrawnFrom) -> Option<DrawnFrom> {
         let sample = polls.samples.get(index)?;
         let interval = sample.reading.driver_interval.unwrap_or_default();
-        let span = DEEP_TIME.max(interval + interval / 4);
-        let is_earlier = |one: &&UpsSample| sample.began.saturating_sub(one.began) >= span;
-        let earlier = polls.samples.range(..=index).rev().find(is_earlier).filter(|one| one.began >= from.began)?;
-        let (charge, load) = (charge(polls, earlier), earlier.reading.load_percent);
-        Some(DrawnFrom { began: earlier.began, charge, load })
+        let began = sample.began.checked_sub(DEEP_TIME.max(interval + interval / 4)).filter(|at| *at >= from.began)?;
+        let earlier = polls.charges.iter().rev().find(|one| one.began <= began)?;
+        Some(DrawnFrom { began, ..earlier.clone() })
     }
 
     /// Whether it says enough against an estimate that looks sound.

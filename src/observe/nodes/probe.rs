@@ -44,7 +44,7 @@ pub fn parse(output: &str, role: Role) -> Result<Probe, String> {
     };
     let host = HostReading {
         machine_id: machine_id(fields.needed("machine_id")?)?,
-        boot_id: boot_id(fields.needed("boot_id")?)?,
+        boot_id: BootId::parse(fields.needed("boot_id")?).ok_or("the boot id is no boot id")?,
         k3s: fields.unit("k3s.service")?,
         k3s_agent: fields.unit("k3s-agent.service")?,
         containers: fields.needed("containers")?.parse().map_err(|_| "the number of containers is no number")?,
@@ -225,13 +225,6 @@ fn timespan(text: &str) -> Option<Duration> {
     parts
         .filter(|parts| !parts.is_empty())
         .map(|parts| parts.into_iter().fold(Duration::ZERO, Duration::saturating_add).min(DAY))
-}
-
-fn boot_id(text: &str) -> Result<BootId, String> {
-    match text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        true => Ok(BootId::new(text)),
-        false => Err("the boot id is no boot id".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,6 @@ use crate::snapshot::UpsReading;
 use crate::status::{HostState, UpsVerdict};
 use crate::tracker::UpsMemory;
 
-use super::needs_start;
-
 /// A battery with so much of its charge is full: it will never hold more.
 const FULL_PERCENT: f64 = 95.0;
 /// A charge that has stood for so long without charging is as high as it gets.
@@ -48,12 +46,12 @@ pub(super) struct HeldBack {
 }
 
 /// Finds what must wait for batteries that hold too little, and for UPSes that say nothing.
-pub(super) fn gate(scene: &Scene<'_>, draft: &mut Draft) -> HeldBack {
+pub(super) fn gate(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName) -> bool) -> HeldBack {
     let energies: BTreeMap<&UpsName, Energy> =
         scene.power.upses.keys().map(|ups| (ups, energy(scene, draft, ups))).collect();
     let (mut short, mut silent) = (BTreeMap::new(), BTreeMap::new());
     let mut starved = Vec::new();
-    for (node, feeds, min_supplies) in starting(scene) {
+    for (node, feeds, min_supplies) in starting(scene, starts) {
         let has = |ups: &&UpsName| match energies.get(ups) {
             Some(Energy::Enough) | None => true,
             Some(Energy::Short(_) | Energy::Silent(_) | Energy::None) => false,
@@ -90,8 +88,8 @@ pub(super) fn gate(scene: &Scene<'_>, draft: &mut Draft) -> HeldBack {
 type Starting<'a> = (Option<&'a NodeName>, Vec<&'a UpsName>, usize);
 
 /// Everything that would be started, and the hecate host, which guards it; each UPS that nothing names counts by itself.
-fn starting<'a>(scene: &Scene<'a>) -> Vec<Starting<'a>> {
-    let starts = |node: Option<&NodeName>| node.is_none_or(|name| needs_start(scene, name));
+fn starting<'a>(scene: &Scene<'a>, starts: impl Fn(&NodeName) -> bool) -> Vec<Starting<'a>> {
+    let starts = |node: Option<&NodeName>| node.is_none_or(&starts);
     let loads = ups_policy::loads(scene.config).into_iter().filter(|load| starts(load.node));
     let loads = loads.map(|load| (load.node, load.feeds.iter().collect(), load.min_supplies));
     loads.chain(scene.config.unnamed_upses.iter().map(|ups| (None, vec![ups], 1))).collect()
@@ -220,29 +218,36 @@ fn hold_for_word(scene: &Scene<'_>, draft: &mut Draft, silent: &BTreeMap<UpsName
     true
 }
 
-/// How long mains must have stood before a host that is off is switched on: twice as long for each descent within a day.
-fn mains_stable(scene: &Scene<'_>) -> Duration {
+/// How long mains must have stood before a host that is off is switched on: twice as long for each descent within a day, and
+/// not at all where nobody knows of an outage.
+fn mains_stable(scene: &Scene<'_>, ups: &UpsName) -> Duration {
+    let once = scene.config.startup.mains_stable;
     let descents = scene.ledger.descents.iter().filter(|stamp| stamp.age(scene.now) <= DAY).count();
     match u32::try_from(descents) {
-        Ok(0) | Err(_) => Duration::ZERO,
-        Ok(count) => {
-            let doubled = scene.config.startup.mains_stable.saturating_mul(1 << (count - 1).min(12));
-            doubled.min(MAINS_STABLE_MAX.max(scene.config.startup.mains_stable))
-        }
+        Ok(0) if drawn_ago(scene, ups).is_none_or(|ago| ago >= once * 2) => Duration::ZERO,
+        Ok(0 | 1) | Err(_) => once,
+        Ok(count) => once.saturating_mul(1 << (count - 1).min(12)).min(MAINS_STABLE_MAX.max(once)),
     }
+}
+
+/// How long ago the battery of a UPS was last said to be drawn from, where mains are back.
+fn drawn_ago(scene: &Scene<'_>, ups: &UpsName) -> Option<Duration> {
+    Some(scene.now.since(scene.memory.upses.get(ups)?.drawn_until()?))
 }
 
 /// Whether the mains of a host, and of the hecate host, have stood for long enough to switch it on; says what is waited for where they have not.
 pub(super) fn has_stood(scene: &Scene<'_>, draft: &mut Draft, node: &Node) -> bool {
-    let needed = mains_stable(scene);
     let feeds = node.feeds.iter().chain(&scene.config.own_host.feeds).chain(&scene.config.unnamed_upses);
     let late = feeds.into_iter().find_map(|ups| {
         let stood = scene.power.upses.get(ups)?.on_line_for?;
-        (stood < needed).then(|| (ups.clone(), stood))
+        let needed = mains_stable(scene, ups);
+        (stood < needed).then(|| (ups.clone(), stood, needed))
     });
-    let Some((ups, stood)) = late else { return true };
+    let Some((ups, stood, needed)) = late else { return true };
     // A driver that is away again and again never lets them stand: no wait is for ever.
-    if scene.episode.began.age(scene.now) >= scene.config.startup.recharge_max_wait {
+    let longest = scene.config.startup.recharge_max_wait;
+    let was_drawn_lately = drawn_ago(scene, &ups).is_some_and(|ago| ago < longest);
+    if scene.episode.began.age(scene.now) >= longest && !was_drawn_lately {
         return true;
     }
     let reason = WaitReason::MainsStable { ups };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Gates, recharge};
 use crate::config::{Node, Startup};
 use crate::desired::Held;
+use crate::ledger::PoweredOff;
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::Warning;
 use crate::plan::pause;
@@ -81,6 +82,10 @@ fn is_upsd_host(scene: &Scene<'_>, name: &NodeName) -> bool {
 fn woken_lately(scene: &Scene<'_>) -> usize {
     let is_recent = |(_, at): &(&NodeName, &Duration)| scene.now.since(**at) <= Startup::WAKE_BURST_TIME;
     let mut woken: BTreeSet<&NodeName> = scene.memory.woken.iter().filter(is_recent).map(|(name, _)| name).collect();
+    // A restart forgets who was woken; the ledger does not.
+    let is_told =
+        |told: &PoweredOff| told.woken.as_ref().is_some_and(|at| at.age(scene.now) <= Startup::WAKE_BURST_TIME);
+    woken.extend(scene.ledger.powered_off.iter().filter(|(_, told)| is_told(told)).map(|(name, _)| name));
     woken.extend(scene.memory.in_flight.values().filter_map(|one| one.step.woken()));
     woken.len()
 }

@@ -10,10 +10,14 @@ use crate::config::{UpsPolicy, Witness};
 use crate::desired::Held;
 use crate::model::UpsName;
 use crate::simulate::Simulation;
+use crate::simulate::world::device::ChargeManner;
+use crate::simulate::world::ups::{Battery, RuntimeLie};
 use crate::snapshot::{UpsReading, UpsWord};
 
-/// A charge that has fallen by so many points since the mains went corrects any runtime: no sag is so deep.
+/// A charge that has fallen by so many points since the mains went corrects any runtime at once ...
 const DEEP_FALL: f64 = 30.0;
+/// ... and where it is made of the voltage, which drops when the load comes, after so long.
+const DEEP_FALL_TAKES: Duration = Duration::from_secs(120);
 /// A fall is a pace after so long, once the sag of the first minute is over.
 const PACE: Duration = Duration::from_secs(180);
 /// And once the driver has read it so often.
@@ -47,6 +51,8 @@ struct Heard {
     charge_before: Option<f64>,
     /// The charge, and when it moved last.
     charge: Option<(f64, Duration)>,
+    /// Since when it says OB and no figures.
+    bare: Option<Duration>,
 }
 
 impl Heard {
@@ -55,6 +61,8 @@ impl Heard {
         let charge = reading.and_then(|reading| reading.charge_percent).filter(|charge| *charge > NO_CHARGE);
         let by = now.saturating_sub(self.heard);
         self.heard = now;
+        let is_bare = reading.is_some_and(|it| it.runtime.is_none() && charge.is_none()) && word(UpsWord::Ob);
+        self.bare = is_bare.then(|| self.bare.unwrap_or(now));
         if word(UpsWord::Ob) {
             (self.silent, self.on_line) = (None, None);
             self.told_for += by;
@@ -157,12 +165,18 @@ impl Evidence {
         let truth = world.true_runtime(name).unwrap_or_default();
         let fallen = heard.fallen();
         let refreshes = reading.driver_interval.unwrap_or(policy.poll) * REFRESHES;
-        let is_pace = fallen >= DEEP_FALL || fallen > 0.0 && elapsed >= PACE.max(refreshes);
+        let sags = world.upses.get(name).is_some_and(|battery| battery.device.charge == ChargeManner::Sagging);
+        let is_deep = fallen >= DEEP_FALL && (!sags || elapsed >= DEEP_FALL_TAKES.max(refreshes));
+        let is_pace = is_deep || fallen > 0.0 && elapsed >= PACE.max(refreshes);
         let by_pace = charge.filter(|_| is_pace).map(|charge| elapsed.mul_f64((charge / fallen).max(0.0)));
         if by_pace.is_some_and(|left| left <= trigger) {
             return None;
         }
-        match (reading.runtime, charge) {
+        // A counter of the seconds on battery is seen through, and says nothing.
+        let counts =
+            |battery: &Battery| matches!(battery.lie.runtime.or(battery.device.runtime), Some(RuntimeLie::Counting));
+        let runtime = reading.runtime.filter(|_| !world.upses.get(name).is_some_and(counts));
+        match (runtime, charge) {
             // What is shed on the way down makes a true runtime rise again.
             (Some(runtime), _) if runtime <= trigger || runtime <= truth.mul_f64(1.2) + policy.debounce => None,
             (Some(_), _) => Some("its UPS promised more than it gave, and said no LB"),
@@ -174,7 +188,8 @@ impl Evidence {
             // A driver that was started anew is waited for.
             (None, None) => {
                 let limit = policy.on_battery_max.max(2 * reading.driver_interval.unwrap_or(Duration::from_secs(30)));
-                (elapsed < limit + policy.debounce).then_some("its UPS gave no figures, not long since")
+                let bare_for = heard.bare.map_or(elapsed, |since| world.time.saturating_sub(since));
+                (bare_for < limit + policy.debounce).then_some("its UPS gave no figures, not long since")
             }
         }
     }

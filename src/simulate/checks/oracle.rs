@@ -9,8 +9,10 @@ use std::time::Duration;
 use super::Simulation;
 use super::evidence::Evidence;
 use crate::config::UpsPath;
+use crate::desired::ups_policy::credible_runtime;
 use crate::model::{ClusterState, NodeName, Role, UpsName};
 use crate::plan::step::Step;
+use crate::simulate::world::ups::Battery;
 use crate::simulate::world::{Host, Pace, World};
 use crate::snapshot::UnitState;
 
@@ -68,7 +70,8 @@ impl Oracle {
         self.evidence.hear(simulation);
         self.count_faults(simulation);
         self.follow_own_host(simulation);
-        let by = world.time.saturating_sub(self.looked);
+        // The first look is at a world that has stood for long.
+        let by = if self.looked.is_zero() { Duration::ZERO } else { world.time.saturating_sub(self.looked) };
         self.looked = world.time;
         let mut late = Vec::new();
         for whose in everybody(world) {
@@ -106,7 +109,9 @@ impl Oracle {
             let is_wished = simulation.desk.declared.spec.state == ClusterState::Poweroff;
             let stays = world.time_to_loss(&None).map_or(Duration::MAX, |left| left.saturating_sub(takes + MARGIN));
             // What its UPS does not say it cannot know.
-            let is_told = own.feeds.iter().all(|ups| world.is_told(ups));
+            let is_told = own.feeds.iter().all(|ups| world.is_told(ups) && has_figures(simulation, ups));
+            // One that promises less than it gives makes it go early.
+            let is_told = is_told && own.feeds.iter().filter_map(|ups| world.upses.get(ups)).all(Battery::is_plain);
             let is_due = is_wished || world.is_own_load_ending() || !is_told;
             self.could_stay = (!is_due).then(|| world.time.saturating_add(stays));
         } else if simulation.has_passed && !world.is_own_going_off() {
@@ -244,6 +249,15 @@ fn trigger_at(simulation: &Simulation) -> Duration {
     };
     let own = if own.power_off { own.power_off_time } else { Duration::ZERO };
     (budget + own).mul_f64(simulation.config.ups_policy.runtime_safety_factor)
+}
+
+/// Whether what a UPS says of its battery can be a measurement.
+fn has_figures(simulation: &Simulation, ups: &UpsName) -> bool {
+    let reading = simulation.world.says(&simulation.config, ups);
+    reading.value().is_some_and(|reading| {
+        let is_charge = |charge: f64| charge > 0.0 && charge <= 100.0;
+        credible_runtime(reading.runtime).is_some() || reading.charge_percent.is_some_and(is_charge)
+    })
 }
 
 fn everybody(world: &World) -> Vec<Whose> {

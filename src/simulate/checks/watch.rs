@@ -22,7 +22,7 @@ use crate::simulate::event::Event;
 use crate::simulate::world::Host;
 use crate::simulate::world::acts::Harm;
 use crate::simulate::{QUIET_TICK, Simulation};
-use crate::snapshot::UnitState;
+use crate::snapshot::{UnitState, UpsWord};
 
 /// What a UPS says is known to hecate so long after it became true: an answer may be 15 s old, and a poll takes two.
 const NOTICED: Duration = Duration::from_secs(20);
@@ -120,6 +120,10 @@ pub struct Watch {
     /// When each host booted last.
     booted: BTreeMap<NodeName, Duration>,
     boots: BTreeMap<NodeName, u32>,
+    /// Words of each UPS that were not said once while it was on line.
+    vanished: BTreeMap<UpsName, BTreeSet<UpsWord>>,
+    /// When k3s ran last on each host.
+    ran: BTreeMap<NodeName, Duration>,
     /// Since when an override stands.
     overridden: Option<Duration>,
     /// Since when a start is held for each reason, and when that was seen last.
@@ -158,6 +162,8 @@ impl Watch {
             alarmed: BTreeMap::new(),
             booted: BTreeMap::new(),
             boots: simulation.world.hosts.iter().map(|(name, host)| (name.clone(), host.boot)).collect(),
+            vanished: BTreeMap::new(),
+            ran: BTreeMap::new(),
             overridden: None,
             held: BTreeMap::new(),
             run: None,
@@ -380,7 +386,11 @@ fn could_be_known(simulation: &Simulation, harm: &Harm) -> bool {
         // Who a node is was learned before, or enrolled; without that, another host's SSH key is all that tells it apart.
         Harm::Impostor(node) => simulation.desk.ledger.machine_ids.contains_key(node),
         // A host that was told to power off, and is silent, is off for all that anybody can see.
-        Harm::CutWhileOn(node) => answers(node) || !simulation.desk.ledger.powered_off.contains_key(node),
+        Harm::CutWhileOn(node) => {
+            let is_seen = |host: &Host| world.time.saturating_sub(host.booted) > NOTICED + simulation.lag.every;
+            answers(node) && world.hosts.get(node).is_some_and(is_seen)
+                || !simulation.desk.ledger.powered_off.contains_key(node)
+        }
         Harm::CutWhileWriting(node) => {
             world.hosts.get(node).is_some_and(|host| host.tail <= simulation.config.shutdown.off_tail)
         }

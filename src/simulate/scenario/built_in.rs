@@ -39,6 +39,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "crash-loop-on-a-low-battery",
     "discharge-beside-ol-all-day",
     "discharge-beside-ol-and-a-shed-load",
+    "discharge-beside-ol-for-ever",
     "discharge-beside-ol-of-a-large-battery",
     "drain-that-fails-is-tried-again-soon",
     "driver-that-flaps-after-an-outage",

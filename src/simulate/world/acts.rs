@@ -62,7 +62,7 @@ pub(super) struct Doing {
     deadline: Duration,
     ends: Option<Duration>,
     fault: Option<StepFault>,
-    refused: Option<String>,
+    refused: Option<Outcome>,
 }
 
 /// Everything that runs, ended, or is about to go wrong.
@@ -130,23 +130,31 @@ impl World {
     }
 
     /// The last look: the right host, in the boot that was meant, drained where that matters.
-    fn refusal(&self, step: &Step) -> Option<String> {
-        let is_other = |node: &NodeName, machine_id: Option<&MachineId>, boot_id: Option<&BootId>| {
-            let answering = self.answering_boot_id(node)?;
-            if machine_id.is_some_and(|id| *id != self.answering_machine_id(node)) {
-                return Some(format!("the host behind {node} is another one"));
-            }
-            boot_id.is_some_and(|id| *id != answering).then(|| format!("{node} has been booted since"))
+    fn refusal(&self, step: &Step) -> Option<Outcome> {
+        if let Some(evidence) = self.guard_broken(step) {
+            return Some(Outcome::Refused { evidence });
+        }
+        let Step::PowerOff { node, boot_id: Some(meant), .. } = step else { return None };
+        let answering = self.answering_boot_id(node).filter(|answering| answering != meant)?;
+        Some(Outcome::OtherBoot { boot_id: answering })
+    }
+
+    fn guard_broken(&self, step: &Step) -> Option<String> {
+        let is_other = |node: &NodeName, machine_id: Option<&MachineId>| {
+            self.answering_boot_id(node)?;
+            let is_another = machine_id.is_some_and(|id| *id != self.answering_machine_id(node));
+            is_another.then(|| format!("the host behind {node} is another one"))
         };
         match step {
             Step::StartUnit { node, machine_id, .. } | Step::KillContainers { node, machine_id } => {
-                is_other(node, machine_id.as_ref(), None)
+                is_other(node, machine_id.as_ref())
             }
-            Step::StopUnit { node, machine_id, must_be_drained, .. } => is_other(node, machine_id.as_ref(), None)
-                .or_else(|| {
+            Step::StopUnit { node, machine_id, must_be_drained, .. } => {
+                is_other(node, machine_id.as_ref()).or_else(|| {
                     (*must_be_drained && self.has_workload(node)).then(|| format!("{node} still runs a workload"))
-                }),
-            Step::PowerOff { node, machine_id, boot_id, .. } => is_other(node, machine_id.as_ref(), boot_id.as_ref()),
+                })
+            }
+            Step::PowerOff { node, machine_id, .. } => is_other(node, machine_id.as_ref()),
             Step::Cordon { .. }
             | Step::Uncordon { .. }
             | Step::Drain { .. }
@@ -234,9 +242,9 @@ impl World {
         if path == Path::Graceful && runs_workload {
             self.acts.harm.push(Harm::Undrained(node.clone()));
         }
-        // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told for
-        // the same outage.
-        let is_new = host.feeds.iter().filter_map(|ups| self.upses.get(ups)).any(|ups| ups.is_out_since(host.booted));
+        // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told,
+        // once all mains are back.
+        let is_new = self.upses.values().any(|ups| !ups.mains);
         let is_again = |(boot, at)| boot != host.boot && self.time.saturating_sub(at) < LATER;
         let is_later = !is_new && host.told.is_some_and(is_again);
         if boot_id.map_or(is_later, |id| *id != host.boot_id(node)) {
@@ -299,8 +307,8 @@ impl World {
     fn outcome(&self, doing: &Doing, time: Duration) -> Option<Outcome> {
         let elapsed = time.saturating_sub(doing.began);
         let is_late = time >= doing.deadline;
-        if let Some(evidence) = &doing.refused {
-            return Some(Outcome::Refused { evidence: evidence.clone() });
+        if let Some(refused) = &doing.refused {
+            return Some(refused.clone());
         }
         match doing.fault {
             Some(StepFault::Failed) => return Some(Outcome::Failed { why: "it failed".to_owned() }),

@@ -32,6 +32,12 @@ pub struct Device {
     /// How it says its charge, where it says one.
     #[serde(skip_serializing_if = "ChargeManner::is_true")]
     pub charge: ChargeManner,
+    /// By how many points a charge that sags does so; None: by twelve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sag_percent: Option<f64>,
+    /// Within how many seconds; None: within a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sag_seconds: Option<f64>,
     /// Whether it never says LB by itself. One without a profile never does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub never_low: bool,
@@ -74,7 +80,7 @@ pub enum CutManner {
     Silent,
     /// That it knows it, and its delay.
     Known,
-    /// That it knows it, with half of the delay that it has.
+    /// That it knows it, with half of the delay that the configuration has; and so it does.
     OtherDelay,
     /// That it does not know it; and it does not.
     Unknown,

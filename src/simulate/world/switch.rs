@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::acts::Harm;
 use super::device::CutManner;
+use super::ups::OTHER_DELAY;
 use super::{Host, HostEvent, World};
 use crate::model::{NodeName, UpsName};
 
@@ -17,13 +18,15 @@ pub struct Cut {
     /// How often it was told.
     pub told: u32,
     due: Option<Duration>,
+    /// When it was told last.
+    told_at: Duration,
     is_off: bool,
 }
 
 impl Cut {
     /// A UPS that was not told yet.
     pub fn after(delay: Duration) -> Self {
-        Self { delay, told: 0, due: None, is_off: false }
+        Self { delay, told: 0, due: None, told_at: Duration::ZERO, is_off: false }
     }
 
     /// When its output ends, once it was told.
@@ -59,9 +62,12 @@ impl World {
     pub fn tell_to_cut(&mut self, ups: &UpsName) {
         let time = self.time;
         let battery = self.upses.get_mut(ups).filter(|battery| battery.device.cut != CutManner::Unknown);
-        if let Some(cut) = battery.and_then(|battery| battery.cut.as_mut()) {
+        let Some(battery) = battery else { return };
+        let shorter = if battery.device.cut == CutManner::OtherDelay { OTHER_DELAY } else { 1 };
+        if let Some(cut) = battery.cut.as_mut() {
             cut.told += 1;
-            cut.due = Some(time + cut.delay);
+            cut.told_at = time;
+            cut.due = Some(time + cut.delay / shorter);
         }
     }
 
@@ -76,7 +82,11 @@ impl World {
             if cut.due.is_some_and(|due| time >= due) {
                 (cut.due, cut.is_off) = (None, true);
                 told.push(format!("{name} cuts its load"));
-                let is_cut = |host: &Host| host.is_writing() && !self.is_powered(&host.feeds, host.min_supplies);
+                // Who booted after it was told is harmed by nothing that a step did.
+                let told_at = cut.told_at;
+                let is_cut = |host: &Host| {
+                    host.is_writing() && host.booted <= told_at && !self.is_powered(&host.feeds, host.min_supplies)
+                };
                 let writing: Vec<_> = self.hosts.iter().filter(|(_, host)| is_cut(host)).collect();
                 let harm: Vec<_> = writing.into_iter().map(|(name, _)| Harm::CutWhileWriting(name.clone())).collect();
                 self.acts.harm.extend(harm);

@@ -15,6 +15,8 @@ use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus};
 
 /// How often a driver reads its UPS; what Debian's drivers do by default.
 const DRIVER_INTERVAL: Duration = Duration::from_secs(2);
+/// A UPS that has another delay than the configuration says has so many times less.
+pub(super) const OTHER_DELAY: u32 = 2;
 /// A charge made of the voltage falls by so many points in the first minute on battery.
 const SAG: f64 = 12.0;
 const SAG_TAKES: f64 = 60.0;
@@ -84,11 +86,6 @@ impl Battery {
             was_on_mains: true,
             figures: Figures { holds: runtime.as_secs_f64(), load: 1.0, ..Figures::default() },
         }
-    }
-
-    /// Whether its mains went after that time, and are away.
-    pub(super) fn is_out_since(&self, time: Duration) -> bool {
-        !self.mains && self.since > time
     }
 
     /// Another device stands there, with a full battery.
@@ -170,7 +167,11 @@ impl Battery {
         let said = match (self.device.charge, self.mains) {
             (ChargeManner::True, _) => share,
             (ChargeManner::Stuck, _) => 1.0,
-            (ChargeManner::Sagging, false) => share - SAG / 100.0 * (elapsed / SAG_TAKES).min(1.0),
+            (ChargeManner::Sagging, false) => {
+                let (sag, takes) =
+                    (self.device.sag_percent.unwrap_or(SAG), self.device.sag_seconds.unwrap_or(SAG_TAKES));
+                share - sag / 100.0 * (elapsed / takes.max(1.0)).min(1.0)
+            }
             (ChargeManner::Sagging, true) => share + (1.0 - share) * (elapsed / SURFACE_CHARGE).min(1.0),
         };
         match self.profile() {
@@ -269,7 +270,9 @@ impl Battery {
         match self.device.cut {
             CutManner::Silent => None,
             CutManner::Known => Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay) }),
-            CutManner::OtherDelay => Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay / 2) }),
+            CutManner::OtherDelay => {
+                Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay / OTHER_DELAY) })
+            }
             CutManner::Unknown => Some(LoadCutReading { is_known: Some(false), delay: None }),
         }
     }

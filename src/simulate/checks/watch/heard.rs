@@ -10,7 +10,10 @@ use crate::model::{NodeName, UpsName};
 use crate::simulate::Simulation;
 use crate::simulate::world::Object;
 use crate::simulate::world::ups::{Battery, Lie};
-use crate::snapshot::{UpsStatus, UpsWord};
+use crate::snapshot::{UnitState, UpsStatus, UpsWord};
+
+/// A discharge that is said beside OL may be one for so long, where nobody knows whether the UPS always says it.
+const STRANGE: Duration = Duration::from_secs(1860);
 
 /// What was known of a battery when its mains came back.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +23,19 @@ pub(super) struct Returned {
     pub(super) share: f64,
     /// Whether the outage before was heard of.
     pub(super) was_heard: bool,
+    /// Whether its UPS told a wrong load in it: what was learned of the battery is wrong as well.
+    pub(super) is_misled: bool,
+    /// Whether the hecate host was booted in it, so that nobody knows what the UPS always says.
+    is_strange: bool,
 }
 
 /// An outage that goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outage {
     heard: Duration,
+    /// Whether its UPS said meanwhile that it is on line.
+    is_denied: bool,
+    is_misled: bool,
     boot: u32,
     /// When its mains came back, while nobody has heard of that.
     back: Option<Duration>,
@@ -35,7 +45,7 @@ impl Watch {
     /// Listens to each UPS.
     pub(super) fn listen(&mut self, simulation: &Simulation) {
         let world = &simulation.world;
-        let by = world.time.saturating_sub(self.looked);
+        let by = if self.looked.is_zero() { Duration::ZERO } else { world.time.saturating_sub(self.looked) };
         self.looked = world.time;
         for (name, battery) in &world.upses {
             // A UPS that says nothing of the mains leaves everybody with what it said last, if anybody heard that.
@@ -45,7 +55,19 @@ impl Watch {
             } else if answers {
                 self.lost.entry(name.clone()).or_insert(world.time);
             }
-            let is_alarming = answers && is_alarming(&said, battery);
+            let returned = self.returned.get(name);
+            let returned_lately = returned.is_some_and(|it| world.time.saturating_sub(it.at) < STRANGE);
+            let is_strange = returned_lately && returned.is_some_and(|it| it.is_strange);
+            // A word that always stood and was not said for a while is news when it comes.
+            let vanished = self.vanished.entry(name.clone()).or_default();
+            if answers && said.has(UpsWord::Ol) {
+                vanished.extend([UpsWord::Fsd, UpsWord::Dischrg].into_iter().filter(|word| !said.has(*word)));
+            }
+            let is_strange = is_strange || returned_lately && vanished.contains(&UpsWord::Dischrg);
+            let is_alarming = answers
+                && (is_alarming(&said, battery)
+                    || is_strange && said.has(UpsWord::Dischrg)
+                    || vanished.contains(&UpsWord::Fsd) && said.has(UpsWord::Fsd));
             let calm = self.calm.get(name).map(|since| world.time.saturating_sub(*since));
             // What has said OL for a moment only, or whose witness is gone, may be on battery when it falls silent.
             let stood = NOTICED + simulation.config.ups_policy.mains_stable;
@@ -75,25 +97,32 @@ impl Watch {
             self.charges.insert(name.clone(), charge);
         }
         if !battery.mains {
-            let new = Outage { heard: Duration::ZERO, boot: world.own_boot, back: None };
+            let new =
+                Outage { heard: Duration::ZERO, is_denied: false, is_misled: false, boot: world.own_boot, back: None };
             let outage = self.outages.entry(name.clone()).or_insert(new);
             outage.back = None;
-            if is_heard && UpsStatus::parse(&battery.words()).has(UpsWord::Ob) {
+            let words = UpsStatus::parse(&battery.words());
+            if is_heard && words.has(UpsWord::Ob) {
                 outage.heard += by;
             }
+            outage.is_denied |= words.has(UpsWord::Ol);
+            outage.is_misled |= battery.lie.load_percent.is_some();
             return;
         }
         let Some(outage) = self.outages.get_mut(name) else { return };
         let at = *outage.back.get_or_insert(world.time);
         let charge = charge.or(self.charges.get(name).copied());
         let share = match (outage.heard >= NOTICED, outage.boot == world.own_boot) {
-            // Nobody knows of an outage that nobody heard of; what it says itself counts alone.
+            // Nobody knows of an outage that nobody heard of, or that was denied; what it says itself counts alone.
             (false, _) => 1.0,
+            _ if outage.is_denied => 1.0,
             // Nobody saw how far it went.
             (true, false) => 0.0,
             (true, true) => charge.map_or(0.0, |charge| (charge / 100.0).clamp(0.0, 1.0)),
         };
-        self.returned.insert(name.clone(), Returned { at, share, was_heard: outage.heard >= NOTICED });
+        let (is_strange, is_misled) = (outage.boot != world.own_boot, outage.is_misled);
+        self.returned
+            .insert(name.clone(), Returned { at, share, was_heard: outage.heard >= NOTICED, is_misled, is_strange });
         if is_heard {
             self.outages.remove(name);
         }
@@ -112,6 +141,8 @@ impl Watch {
             self.starts.push(world.time);
         }
         let Some(last) = simulation.last.as_ref().filter(|_| simulation.has_passed) else { return };
+        let runs = world.hosts.iter().filter(|(_, host)| host.is_on && host.unit == UnitState::Running);
+        self.ran.extend(runs.map(|(name, _)| (name.clone(), world.time)));
         self.overridden = last.effective.is_override().then(|| self.overridden.unwrap_or(world.time));
         let run = last.status.episode.as_ref().map(|episode| episode.run.to_string());
         if self.run != run {

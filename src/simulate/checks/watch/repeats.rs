@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{OFTEN, REPEATED, Watch};
 use crate::decide::Decision;
 use crate::model::NodeName;
-use crate::plan::step::Step;
+use crate::plan::step::{Outcome, Step};
 use crate::simulate::Simulation;
 use crate::snapshot::UnitState;
 
@@ -37,6 +37,11 @@ impl Watch {
         self.starts.retain(is_recent);
         let times = self.commands.entry((node.clone(), step.name())).or_default();
         times.retain(is_recent);
+        // What failed or was refused is tried again soon.
+        let last = simulation.desk.memory.attempts.get(&step.key());
+        if last.is_some_and(|last| last.outcome != Outcome::Tried) {
+            return;
+        }
         times.push(now);
         let (count, most) = (times.len(), most + 2 * self.starts.len());
         if count > most {

@@ -73,7 +73,8 @@ impl Watch {
     /// since the outage, from what it said at its end, or from nothing where hecate did not see that.
     fn is_low(&self, simulation: &Simulation, ups: &UpsName) -> bool {
         let (world, startup) = (&simulation.world, &simulation.config.startup);
-        let (Some(battery), Some(returned)) = (world.upses.get(ups), self.returned.get(ups)) else { return false };
+        let returned = self.returned.get(ups).filter(|returned| !returned.is_misled);
+        let (Some(battery), Some(returned)) = (world.upses.get(ups), returned) else { return false };
         let reading = world.says(&simulation.config, ups);
         let Some(reading) = reading.value().filter(|_| battery.mains && !self.is_ignored(simulation, ups)) else {
             return false;

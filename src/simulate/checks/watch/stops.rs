@@ -30,7 +30,8 @@ impl Watch {
     /// one that has booted since is not powered off again on the word of a UPS that has been silent since before.
     pub(super) fn power_off(&mut self, simulation: &Simulation, decision: &Decision, node: &NodeName) {
         let (world, config) = (&simulation.world, &simulation.config);
-        let is_told = world.hosts.get(node).is_some_and(Host::is_going_off)
+        // Nothing comes of a command to a host that is off.
+        let is_told = world.hosts.get(node).is_some_and(|host| !host.is_on || host.is_going_off())
             || simulation.desk.ledger.powered_off.contains_key(node) && !self.booted.contains_key(node);
         let Some(known) = config.nodes.get(node) else { return };
         if self.spec.state == ClusterState::Poweroff || !decision.effective.is_override() || is_told {
@@ -59,7 +60,13 @@ impl Watch {
         let world = &simulation.world;
         let known = NOTICED + simulation.lag.late + simulation.config.ups_policy.lost_on_battery;
         let calm = self.calm.get(ups).is_some_and(|since| world.time.saturating_sub(*since) >= known);
-        let says = |battery: &Battery| battery.mains && UpsStatus::parse(&battery.words()).has(UpsWord::Ol);
+        // What is always heard too late is never known.
+        let policy = &simulation.config.ups_policy;
+        let calm = calm && simulation.lag.late < policy.lost_on_battery.max(policy.max_age * 2);
+        let says = |battery: &Battery| {
+            let words = UpsStatus::parse(&battery.words());
+            battery.mains && words.has(UpsWord::Ol) && !words.has(UpsWord::Fsd)
+        };
         calm && world.is_told(ups) && world.upses.get(ups).is_some_and(says)
     }
 
@@ -102,9 +109,15 @@ impl Watch {
         }
         let is_server = |name: &NodeName| world.hosts.get(name).is_some_and(|host| host.role == Role::ControlPlane);
         let servers = world.hosts.values().filter(|host| host.role == Role::ControlPlane).count();
-        let left = world.hosts.iter().filter(|(name, host)| {
-            is_server(name) && host.is_on && host.unit == UnitState::Running && !effective.nodes().contains(*name)
-        });
+        // Who stopped by itself since the override was set, or a moment ago, was there when it was decided who goes.
+        let since = self.overridden.unwrap_or(world.time).min(world.time.saturating_sub(ECHO));
+        let was_there = |name: &NodeName, host: &Host| {
+            host.is_on && host.unit == UnitState::Running || self.ran.get(name).is_some_and(|last| *last >= since)
+        };
+        let left = world
+            .hosts
+            .iter()
+            .filter(|(name, host)| is_server(name) && was_there(name, host) && !effective.nodes().contains(*name));
         let left = left.count();
         let is_named = effective.nodes().contains(node);
         // What does not run takes no vote away; and quorum that is lost already is lost for whoever's battery ends.
