@@ -154,7 +154,9 @@ impl Look<'_> {
     fn count(&self, device: &mut Device) {
         let recharge = device.recharge.unwrap_or(self.scene.config.upses[self.ups].recharge);
         let held = device.count.as_ref().map_or(100.0, |count| count.percent(recharge, self.now()));
-        if self.is_drawn() {
+        // A UPS that is ignored is drawn from all the same.
+        let is_drawn_unheeded = self.assessment.verdict == UpsVerdict::Ignored && self.reading.status.has(UpsWord::Ob);
+        if self.is_drawn() || is_drawn_unheeded {
             open_count(device, recharge, self.now());
             return;
         }
@@ -221,7 +223,9 @@ impl Look<'_> {
     /// The charge that mains began with, percent, where it is less than a full battery has and no outage is known: its driver, or
     /// this host, was away while it was drawn from.
     fn unheard_outage(&self, device: &Device) -> Option<f64> {
-        let first = self.polls.line.as_ref()?.first_charge.filter(|charge| *charge > 0.0)?;
+        // An outage that was heard has its count, or a person made it forgotten.
+        let line = self.polls.line.as_ref().filter(|line| line.drawn_until.is_none())?;
+        let first = line.first_charge.filter(|charge| *charge > 0.0)?;
         let battery = Battery { device: Some(device), full_load: None };
         let percent = (first / battery.full_charge() * 100.0).clamp(0.0, 100.0);
         // What it says in a calm that lasts is what it always says.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::budget;
 use crate::config::Config;
 use crate::desired::ups_policy::{self, DeclaredChange, Rewritten};
-use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
+use crate::desired::{Cause, Declared, DeclaredHealth, Effective, Override};
 use crate::history::{History, Run, RunResult, RunStep};
 use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, Phase, PoweredOff, Wish};
 use crate::model::{ClusterState, NodeName, Now, Reading, RunId, Stamp, Uid, UpsName};
@@ -386,6 +386,9 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
     ledger.episode = Some(episode);
 }
 
+/// For so long an override is a new one.
+const JUST_SET: Duration = Duration::from_secs(60);
+
 /// Which boot each host is in while a UPS says that it is on battery: what it says itself, or what the last look before its
 /// power-off found where it says nothing of itself.
 fn learn_boots(ledger: &mut Ledger, scene: &Scene<'_>) {
@@ -421,7 +424,10 @@ fn remember_power(ledger: &mut Ledger, scene: &Scene<'_>) {
     }
     if has_override {
         ledger.spent_options = Some(scene.episode.key.wish.clone());
-        if scene.power.upses.values().any(|one| one.is_on_battery() && one.silent_for.is_none()) {
+        let speaks = scene.power.upses.values().any(|one| one.is_on_battery() && one.silent_for.is_none());
+        // A UPS that fell silent with its witness never says it: then it is who is up as the override is set.
+        let is_just_set = |one: &Override| scene.now.wall.duration_since(one.set_at).unsigned_abs() < JUST_SET;
+        if speaks || ledger.boots.is_empty() && scene.declared.overrides.iter().any(is_just_set) {
             learn_boots(ledger, scene);
         }
     } else {

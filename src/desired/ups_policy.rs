@@ -267,7 +267,10 @@ impl Sources<'_> {
         let is_silent = self.power.upses.get(name).is_some_and(|one| one.silent_for.is_some());
         let was_asked = self.snapshot.upses.contains_key(name);
         let since = self.ledger.on_battery_since.get(name);
-        let is_earlier = since.is_some_and(|since| since.boot_id != self.now.boot_id);
+        // One that fell silent with its witness never said OB: then its override is of the earlier boot.
+        let began =
+            self.ledger.episode.as_ref().filter(|episode| episode.key.is_override).map(|episode| &episode.began);
+        let is_earlier = since.or(began).is_some_and(|since| since.boot_id != self.now.boot_id);
         is_silent && was_asked && is_earlier && !self.ledger.boots.is_empty()
     }
 

@@ -32,6 +32,9 @@ const RISE_SEEN: f64 = 5.0;
 /// A runtime below this when the battery begins to be drawn from may be a counter of the seconds on battery.
 const CLIMB_FROM: Duration = Duration::from_secs(30);
 
+/// A charge that was told so lately is where its fall begins, where the first answer on battery tells none.
+const CHARGE_BEFORE: Duration = Duration::from_secs(300);
+
 /// `OL DISCHRG` is on battery once the charge has fallen by so many percentage points meanwhile: some drivers leave OL
 /// standing in an outage (see `onlinedischarge_onbattery` in usbhid-ups(8)), others say DISCHRG on mains for weeks.
 const DISCHARGE_BELIEVED: f64 = 5.0;
@@ -451,7 +454,9 @@ impl UpsMemory {
                 self.charges.drain(..surplus);
                 self.charges.push_back(from.clone());
             }
-            let first = self.drawn_from.get_or_insert(from.clone());
+            let before = self.figures.as_ref().filter(|told| began.saturating_sub(told.began) <= CHARGE_BEFORE);
+            let charge = from.charge.or(before.and_then(|told| told.charge));
+            let first = self.drawn_from.get_or_insert_with(|| DrawnFrom { charge, ..from.clone() });
             // A charge that comes later is where its fall begins.
             first.charge = first.charge.or(from.charge);
             if began.saturating_sub(first.began) >= SAG {

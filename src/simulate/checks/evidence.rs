@@ -53,6 +53,9 @@ struct Heard {
     charge: Option<(f64, Duration)>,
     /// Since when it says OB and no figures.
     bare: Option<Duration>,
+    /// Whether its witness was seen in this boot of the hecate host.
+    saw_witness: bool,
+    boot: u32,
 }
 
 impl Heard {
@@ -114,6 +117,13 @@ impl Evidence {
                 }
                 None => false,
             };
+            if heard.boot != world.own_boot {
+                (heard.boot, heard.saw_witness) = (world.own_boot, false);
+            }
+            heard.saw_witness |= simulation.has_passed && !is_gone;
+            // Whoever has not seen it in this boot does not know that it is gone. Another UPS says so itself.
+            let says_so = matches!(config.upses.get(name).and_then(|ups| ups.witness.as_ref()), Some(Witness::Ups(_)));
+            let is_gone = is_gone && (heard.saw_witness || says_so);
             heard.unwitnessed = is_gone.then(|| heard.unwitnessed.unwrap_or(world.time));
         }
     }

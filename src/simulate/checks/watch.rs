@@ -122,6 +122,8 @@ pub struct Watch {
     boots: BTreeMap<NodeName, u32>,
     /// Words of each UPS that were not said once while it was on line.
     vanished: BTreeMap<UpsName, BTreeSet<UpsWord>>,
+    /// UPSes that told a wrong load or charge in an outage.
+    misled: BTreeSet<UpsName>,
     /// When k3s ran last on each host.
     ran: BTreeMap<NodeName, Duration>,
     /// Since when an override stands.
@@ -163,6 +165,7 @@ impl Watch {
             booted: BTreeMap::new(),
             boots: simulation.world.hosts.iter().map(|(name, host)| (name.clone(), host.boot)).collect(),
             vanished: BTreeMap::new(),
+            misled: BTreeSet::new(),
             ran: BTreeMap::new(),
             overridden: None,
             held: BTreeMap::new(),

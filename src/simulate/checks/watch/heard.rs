@@ -23,8 +23,6 @@ pub(super) struct Returned {
     pub(super) share: f64,
     /// Whether the outage before was heard of.
     pub(super) was_heard: bool,
-    /// Whether its UPS told a wrong load in it: what was learned of the battery is wrong as well.
-    pub(super) is_misled: bool,
     /// Whether the hecate host was booted in it, so that nobody knows what the UPS always says.
     is_strange: bool,
 }
@@ -35,7 +33,7 @@ pub(super) struct Outage {
     heard: Duration,
     /// Whether its UPS said meanwhile that it is on line.
     is_denied: bool,
-    is_misled: bool,
+    is_strange: bool,
     boot: u32,
     /// When its mains came back, while nobody has heard of that.
     back: Option<Duration>,
@@ -60,8 +58,11 @@ impl Watch {
             let is_strange = returned_lately && returned.is_some_and(|it| it.is_strange);
             // A word that always stood and was not said for a while is news when it comes.
             let vanished = self.vanished.entry(name.clone()).or_default();
-            if answers && said.has(UpsWord::Ol) {
-                vanished.extend([UpsWord::Fsd, UpsWord::Dischrg].into_iter().filter(|word| !said.has(*word)));
+            if answers && said.has(UpsWord::Ol) && !said.has(UpsWord::Dischrg) {
+                vanished.insert(UpsWord::Dischrg);
+            }
+            if answers && (said.has(UpsWord::Ol) || said.has(UpsWord::Ob)) && !said.has(UpsWord::Fsd) {
+                vanished.insert(UpsWord::Fsd);
             }
             let is_strange = is_strange || returned_lately && vanished.contains(&UpsWord::Dischrg);
             let is_alarming = answers
@@ -97,8 +98,10 @@ impl Watch {
             self.charges.insert(name.clone(), charge);
         }
         if !battery.mains {
-            let new =
-                Outage { heard: Duration::ZERO, is_denied: false, is_misled: false, boot: world.own_boot, back: None };
+            // What may be a discharge still lets no mains stand in between.
+            let before = self.returned.get(name).filter(|it| world.time.saturating_sub(it.at) < STRANGE);
+            let is_strange = before.is_some_and(|it| it.is_strange) || !simulation.has_passed;
+            let new = Outage { heard: Duration::ZERO, is_denied: false, is_strange, boot: world.own_boot, back: None };
             let outage = self.outages.entry(name.clone()).or_insert(new);
             outage.back = None;
             let words = UpsStatus::parse(&battery.words());
@@ -106,7 +109,9 @@ impl Watch {
                 outage.heard += by;
             }
             outage.is_denied |= words.has(UpsWord::Ol);
-            outage.is_misled |= battery.lie.load_percent.is_some();
+            if battery.lie.load_percent.is_some() || battery.lie.charge_percent.is_some() {
+                self.misled.insert(name.clone());
+            }
             return;
         }
         let Some(outage) = self.outages.get_mut(name) else { return };
@@ -120,9 +125,8 @@ impl Watch {
             (true, false) => 0.0,
             (true, true) => charge.map_or(0.0, |charge| (charge / 100.0).clamp(0.0, 1.0)),
         };
-        let (is_strange, is_misled) = (outage.boot != world.own_boot, outage.is_misled);
-        self.returned
-            .insert(name.clone(), Returned { at, share, was_heard: outage.heard >= NOTICED, is_misled, is_strange });
+        let is_strange = outage.is_strange || outage.boot != world.own_boot;
+        self.returned.insert(name.clone(), Returned { at, share, was_heard: outage.heard >= NOTICED, is_strange });
         if is_heard {
             self.outages.remove(name);
         }

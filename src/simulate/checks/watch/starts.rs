@@ -73,7 +73,10 @@ impl Watch {
     /// since the outage, from what it said at its end, or from nothing where hecate did not see that.
     fn is_low(&self, simulation: &Simulation, ups: &UpsName) -> bool {
         let (world, startup) = (&simulation.world, &simulation.config.startup);
-        let returned = self.returned.get(ups).filter(|returned| !returned.is_misled);
+        // What is learned of a battery whose load or charge was told wrong is wrong as well; and what feeds nothing lasts for long.
+        let feeds =
+            simulation.config.own_host.feeds.contains(ups) || world.hosts.values().any(|host| host.feeds.contains(ups));
+        let returned = self.returned.get(ups).filter(|_| feeds && !self.misled.contains(ups));
         let (Some(battery), Some(returned)) = (world.upses.get(ups), returned) else { return false };
         let reading = world.says(&simulation.config, ups);
         let Some(reading) = reading.value().filter(|_| battery.mains && !self.is_ignored(simulation, ups)) else {
