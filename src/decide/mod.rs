@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::budget;
 use crate::config::Config;
 use crate::desired::ups_policy::{self, DeclaredChange, Rewritten};
-use crate::desired::{Cause, Declared, DeclaredHealth, Effective, Override};
+use crate::desired::{Cause, Declared, DeclaredHealth, Effective};
 use crate::history::{History, Run, RunResult, RunStep};
 use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, Phase, PoweredOff, Wish};
 use crate::model::{ClusterState, NodeName, Now, Reading, RunId, Stamp, Uid, UpsName};
@@ -426,8 +426,11 @@ fn remember_power(ledger: &mut Ledger, scene: &Scene<'_>) {
         ledger.spent_options = Some(scene.episode.key.wish.clone());
         let speaks = scene.power.upses.values().any(|one| one.is_on_battery() && one.silent_for.is_none());
         // A UPS that fell silent with its witness never says it: then it is who is up as the override is set.
-        let is_just_set = |one: &Override| scene.now.wall.duration_since(one.set_at).unsigned_abs() < JUST_SET;
-        if speaks || ledger.boots.is_empty() && scene.declared.overrides.iter().any(is_just_set) {
+        let is_just_set = match scene.effective.because() {
+            Cause::Override { set_at, .. } => scene.now.wall.duration_since(*set_at).unsigned_abs() < JUST_SET,
+            Cause::Spec { .. } => false,
+        };
+        if speaks || ledger.boots.is_empty() && is_just_set {
             learn_boots(ledger, scene);
         }
     } else {
