@@ -125,18 +125,26 @@ impl Config {
     /// The node on whose host the upsd of a UPS runs, where that is one of the cluster's: it is silent while that host is off.
     pub fn upsd_node(&self, ups: &UpsName) -> Option<&NodeName> {
         let host = &self.upses.get(ups)?.host;
-        let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        if is_local(host) { self.own_host.node.as_ref() } else { self.node_at(host) }
+    }
+
+    /// The node that stands at this address, or bears this name.
+    fn node_at(&self, host: &str) -> Option<&NodeName> {
         let is_meant = |(name, node): &(&NodeName, &Node)| {
             node.host.eq_ignore_ascii_case(host) || name.as_str().eq_ignore_ascii_case(host)
         };
-        let named = || self.nodes.iter().find(is_meant).map(|(name, _)| name);
-        if is_local { self.own_host.node.as_ref() } else { named() }
+        self.nodes.iter().find(is_meant).map(|(name, _)| name)
     }
 
     /// Whether a node's absence never holds anything up.
     pub fn is_ignored(&self, node: &NodeName) -> bool {
         self.ignore_unavailable_nodes.contains(node)
     }
+}
+
+/// Whether an address is the host that hecate runs on.
+fn is_local(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "::1")
 }
 
 /// One node of the inventory.

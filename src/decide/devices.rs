@@ -226,8 +226,7 @@ impl Look<'_> {
         // An outage that was heard has its count, or a person made it forgotten.
         let line = self.polls.line.as_ref().filter(|line| line.drawn_until.is_none())?;
         let first = line.first_charge.filter(|charge| *charge > 0.0)?;
-        let battery = Battery { device: Some(device), full_load: None };
-        let percent = (first / battery.full_charge() * 100.0).clamp(0.0, 100.0);
+        let percent = Battery { device: Some(device), full_load: None }.percent_of_full(first);
         // What it says in a calm that lasts is what it always says.
         let is_usual = device.watch.as_ref().is_some_and(|watch| {
             let mut charges = watch.said.iter().filter_map(|said| said.charge);
@@ -240,8 +239,7 @@ impl Look<'_> {
     fn fall_on_line(&self, device: &Device) -> Option<f64> {
         let first = self.polls.line.as_ref()?.first_charge?;
         let charge = self.charge().filter(|charge| first - charge >= FALL_ON_LINE)?;
-        let battery = Battery { device: Some(device), full_load: None };
-        Some((charge / battery.full_charge() * 100.0).clamp(0.0, 100.0))
+        Some(Battery { device: Some(device), full_load: None }.percent_of_full(charge))
     }
 
     /// Writes down now and then, and before this host goes, that mains are there.

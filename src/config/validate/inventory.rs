@@ -10,7 +10,7 @@ use super::super::mistake::{At, Findings, did_you_mean};
 use super::super::raw::{RawConfig, RawCutCommand, RawCutLoad, RawNode, RawRole, RawUps, RawWake, RawWakeMethod};
 use super::super::read::Field;
 use super::super::tree::quoted;
-use super::super::{Config, CutLoad, Node, OwnHost, Ssh, Ups, Wake, Witness, defaults};
+use super::super::{Config, CutLoad, Node, OwnHost, Ssh, Ups, Wake, Witness, defaults, is_local};
 use super::{above_zero, names, within};
 use crate::model::{NodeName, Role, UpsName};
 use crate::snapshot::UpsWord;
@@ -324,18 +324,16 @@ pub(super) fn witnesses(raw: &RawConfig, config: &Config, found: &mut Findings) 
         let Some(ups) = config.upses.get(&name) else { continue };
         let Some(Witness::Address { host, .. }) = &ups.witness else { continue };
         let at = &raw_ups.witness.at;
-        let is_it = |other: &str| other.eq_ignore_ascii_case(host.as_str());
-        let node = config.nodes.iter().find(|(name, node)| is_it(&node.host) || is_it(name.as_str()));
         let hint = "name something on the network that no UPS feeds, or another UPS";
-        if matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+        if is_local(host) {
             found.mistake_with(at, "is this host, which never goes away", hint);
-        } else if is_it(&ups.host) {
+        } else if host.eq_ignore_ascii_case(&ups.host) {
             found.mistake_with(
                 at,
                 "is the host of this UPS' upsd: both fall silent together, whatever the mains do",
                 hint,
             );
-        } else if let Some((node, _)) = node {
+        } else if let Some(node) = config.node_at(host) {
             found.mistake_with(at, format!("is node {node}, which UPSes feed and hecate powers off"), hint);
         }
     }

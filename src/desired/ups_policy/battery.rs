@@ -80,6 +80,11 @@ impl Battery<'_> {
         self.calm().and_then(|calm| calm.charge).filter(|charge| *charge > 0.0).unwrap_or(100.0)
     }
 
+    /// A charge as a share of how full this battery gets, percent.
+    pub fn percent_of_full(&self, charge: f64) -> f64 {
+        (charge / self.full_charge() * 100.0).clamp(0.0, 100.0)
+    }
+
     /// How long what was proven lasts with this charge, at this load.
     pub fn proven_left(&self, charge: Option<f64>, load: Option<f64>) -> Option<Duration> {
         let share = charge.map_or(1.0, |charge| (charge / self.full_charge()).clamp(0.0, 1.0));

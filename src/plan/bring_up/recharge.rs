@@ -133,7 +133,7 @@ fn judge(scene: &Scene<'_>, ups: &UpsName, reading: &UpsReading, ease: f64) -> R
     let count = battery.own_count(settings.recharge, scene.now);
     let is_void = polls.is_some_and(UpsMemory::is_charge_void);
     let charge = reading.charge_percent.filter(|_| !is_void);
-    let charge = charge.map(|charge| (charge / battery.full_charge() * 100.0).clamp(0.0, 100.0));
+    let charge = charge.map(|charge| battery.percent_of_full(charge));
     if count >= FULL_PERCENT && charge.is_none_or(|charge| charge >= FULL_PERCENT) {
         return Ok(());
     }
