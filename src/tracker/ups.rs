@@ -12,7 +12,7 @@ use super::low::Seconds;
 use crate::config::UpsPolicy;
 use crate::desired::ups_policy::words::{Sense, sense};
 use crate::model::{seconds, seconds_option};
-use crate::snapshot::{UpsReading, UpsWord};
+use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 
 /// A charge that was made of the voltage sags when the load comes; what it falls by in this time is no pace.
 const SAG: Duration = Duration::from_secs(60);
@@ -44,6 +44,9 @@ const DISCHARGE_WITHIN: Duration = Duration::from_secs(2 * 3600);
 const DISCHARGE_STEP: f64 = 2.0;
 /// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
 const DISCHARGE_STALE: Duration = Duration::from_secs(60);
+/// CAL or TEST that comes this long after the battery began to be drawn from is not why: no UPS tests its battery in an outage.
+/// Drivers read what a test is told by less often than the status, most every 30 s.
+const TEST_WITHIN: Duration = Duration::from_secs(60);
 /// LB that came with DISCHRG and stands for so long is believed as well.
 const DISCHARGE_LB: Duration = Duration::from_secs(60);
 /// A charge that rises by more than this, or stands for so long, is that of no discharge ...
@@ -369,8 +372,9 @@ impl UpsMemory {
     }
 
     /// The answer as it is meant: a discharge beside OL that is believed is OB, as the driver itself would say it where somebody
-    /// had set `onlinedischarge_onbattery`.
+    /// had set `onlinedischarge_onbattery`; so is a test of the battery that begins in an outage.
     fn heard(&mut self, reading: &UpsReading, began: Duration) -> UpsReading {
+        let reading = &UpsReading { status: self.without_late_test(reading, began), ..reading.clone() };
         let status = &reading.status;
         match sense(status) {
             Sense::DischargingOnLine => {}
@@ -403,6 +407,20 @@ impl UpsMemory {
             return reading.clone();
         }
         UpsReading { status: status.without(UpsWord::Ol).with(UpsWord::Ob), ..reading.clone() }
+    }
+
+    /// The status without a CAL or TEST that came when the UPS had been on battery for a while: then the mains are what it lacks.
+    fn without_late_test(&self, reading: &UpsReading, began: Duration) -> UpsStatus {
+        let within = TEST_WITHIN.max(reading.driver_interval.unwrap_or_default() * 2);
+        let outage = self.outage.as_ref().filter(|_| self.line.is_none());
+        let is_late = outage.is_some_and(|outage| began.saturating_sub(outage.since) > within);
+        let mut status = reading.status.clone();
+        for word in [UpsWord::Cal, UpsWord::Test] {
+            if is_late && sense(&status) == Sense::Calibrating && !self.words_since.contains_key(&word) {
+                status = status.without(word).with(UpsWord::Ob);
+            }
+        }
+        status
     }
 
     fn stood_before_the_outage(&self, word: UpsWord) -> bool {

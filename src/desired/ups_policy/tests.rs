@@ -391,6 +391,19 @@ fn a_calibration_suppresses_for_a_limited_time_and_not_in_silence() {
 }
 
 #[test]
+fn a_test_of_the_battery_that_begins_in_an_outage_is_none() {
+    for late in ["CAL DISCHRG", "OB CAL", "OB DISCHRG TEST"] {
+        let outage = polls().says(5, "OL", Some(3600)).says(90, "OB DISCHRG", Some(1800));
+        assert_eq!(outage.says(30, late, Some(60)).obeys(), ClusterState::Poweroff, "{late}");
+        // A driver that reads the test less often than the status tells of it a little later.
+        let soon = polls().says(5, "OL", Some(3600)).says(40, "OB DISCHRG", Some(1800));
+        assert_eq!(soon.says(120, late, Some(60)).obeys(), ClusterState::Running, "{late}");
+    }
+    let again = polls().says(5, "OL", Some(3600)).says(90, "OB DISCHRG", Some(1800)).says(70, "OL CHRG", Some(1800));
+    assert_eq!(again.says(30, "OB CAL", Some(60)).obeys(), ClusterState::Running);
+}
+
+#[test]
 fn what_a_calibration_drew_says_nothing_of_the_outage_after_it() {
     let after = polls().says(20, "CAL OB DISCHRG", Some(5)).says(1, "OB DISCHRG", Some(1800));
     assert_eq!(after.verdict(), UpsVerdict::OnBattery);

@@ -59,7 +59,7 @@ pub const POLICY: [Row; 17] = [
         &[Cal],
         &[Ol],
         Sense::Calibrating,
-        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck)",
+        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck) or came long after it",
     ),
     row(&[Test, Ob], &[Ol], Sense::Calibrating, "a battery test: as CAL, but OB LB beside it counts"),
     row(

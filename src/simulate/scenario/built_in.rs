@@ -30,6 +30,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "calibration-flag-that-stuck",
     "calibration-shuts-nothing-down",
     "calibration-that-falls-silent-for-good",
+    "calibration-word-in-an-outage",
     "charge-jumps-where-hecate-sees-it",
     "charge-of-0-all-along",
     "charge-stuck-at-100-and-the-recharge-gate",

@@ -23,6 +23,8 @@ pub(super) struct Returned {
     pub(super) share: f64,
     /// Whether the outage before was heard of.
     pub(super) was_heard: bool,
+    /// Since when its UPS says that they are there: before they are, where it lies.
+    pub(super) claimed: Duration,
     /// Whether the hecate host was booted in it, so that nobody knows what the UPS always says.
     is_strange: bool,
 }
@@ -33,6 +35,8 @@ pub(super) struct Outage {
     heard: Duration,
     /// Whether its UPS said meanwhile that it is on line.
     is_denied: bool,
+    /// Since when it says so.
+    denied: Option<Duration>,
     is_strange: bool,
     boot: u32,
     /// When its mains came back, while nobody has heard of that.
@@ -101,7 +105,8 @@ impl Watch {
             // What may be a discharge still lets no mains stand in between.
             let before = self.returned.get(name).filter(|it| world.time.saturating_sub(it.at) < STRANGE);
             let is_strange = before.is_some_and(|it| it.is_strange) || !simulation.has_passed;
-            let new = Outage { heard: Duration::ZERO, is_denied: false, is_strange, boot: world.own_boot, back: None };
+            let (boot, heard) = (world.own_boot, Duration::ZERO);
+            let new = Outage { heard, is_denied: false, denied: None, is_strange, boot, back: None };
             let outage = self.outages.entry(name.clone()).or_insert(new);
             outage.back = None;
             let words = UpsStatus::parse(&battery.words());
@@ -109,6 +114,9 @@ impl Watch {
                 outage.heard += by;
             }
             outage.is_denied |= words.has(UpsWord::Ol);
+            if is_heard {
+                outage.denied = words.has(UpsWord::Ol).then(|| outage.denied.unwrap_or(world.time));
+            }
             if battery.lie.load_percent.is_some() || battery.lie.charge_percent.is_some() {
                 self.misled.insert(name.clone());
             }
@@ -126,7 +134,8 @@ impl Watch {
             (true, true) => charge.map_or(0.0, |charge| (charge / 100.0).clamp(0.0, 1.0)),
         };
         let is_strange = outage.is_strange || outage.boot != world.own_boot;
-        self.returned.insert(name.clone(), Returned { at, share, was_heard: outage.heard >= NOTICED, is_strange });
+        let (was_heard, claimed) = (outage.heard >= NOTICED, outage.denied.unwrap_or(at));
+        self.returned.insert(name.clone(), Returned { at, share, was_heard, claimed, is_strange });
         if is_heard {
             self.outages.remove(name);
         }

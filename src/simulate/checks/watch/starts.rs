@@ -119,12 +119,12 @@ impl Watch {
         }
         let is_new = |ups: &UpsName| {
             let returned = self.returned.get(ups).filter(|it| it.was_heard && !self.is_ignored(simulation, ups));
-            returned.is_some_and(|it| now.saturating_sub(it.at) + SLACK < config.startup.mains_stable)
+            returned.is_some_and(|it| now.saturating_sub(it.claimed) + SLACK < config.startup.mains_stable)
         };
         let feeds = config.nodes.get(node).map(|node| (&node.feeds, node.min_supplies));
         let short = feeds.filter(|(feeds, needed)| feeds.iter().filter(|ups| !is_new(ups)).count() < *needed);
         if let Some(ups) = short.and_then(|(feeds, _)| feeds.iter().find(|ups| is_new(ups))).cloned() {
-            let since = self.returned.get(&ups).map_or(now, |it| it.at);
+            let since = self.returned.get(&ups).map_or(now, |it| it.claimed);
             let text = format!("{node} is woken {} s after the mains of {ups} came back", (now - since).as_secs());
             self.broken(STABLE, text);
         }
