@@ -282,7 +282,7 @@ fn watcher(folder: &Path, sender: mpsc::Sender<()>) -> Result<notify::Recommende
 
 /// Makes the folders and says what failed.
 pub(super) fn prepare(store: &Store) -> Result<(), Stop> {
-    store.prepare().context("cannot use the state directory").map_err(Stop::from)
+    store.prepare().context("cannot use the state and runtime directories").map_err(Stop::from)
 }
 
 #[cfg(test)]

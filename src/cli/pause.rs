@@ -100,7 +100,8 @@ fn held(node: Option<String>, config: Option<&Config>) -> Result<Held, Stop> {
 }
 
 pub(super) fn parse_duration(text: &str) -> Result<SignedDuration, String> {
-    let duration: SignedDuration = text.parse().map_err(|failure: jiff::Error| failure.to_string())?;
+    let duration: SignedDuration =
+        text.parse().map_err(|_: jiff::Error| "is no duration; write it as 30m, 8h or 1h30m".to_owned())?;
     if duration <= SignedDuration::ZERO {
         return Err("must be more than nothing".to_owned());
     }

@@ -113,9 +113,10 @@ fn lock_or_daemon(store: &Store) -> Result<Actor, Stop> {
                 .with_hint("wait for it, or end it with Ctrl-C where it runs"))
         }
         Err(StoreError::ActorHeld { held_by, .. }) => Ok(Actor::Daemon(held_by)),
-        Err(failure) => {
-            Err(Stop::failed(UNEXPECTED, anyhow::Error::new(failure).context("cannot use the state directory")))
-        }
+        Err(failure) => Err(Stop::failed(
+            UNEXPECTED,
+            anyhow::Error::new(failure).context("cannot use the state and runtime directories"),
+        )),
     }
 }
 

@@ -322,12 +322,17 @@ pub enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    /// Why a step that was meant for another boot of the host is refused.
+    pub const OTHER_BOOT: &str = "the host has been booted since";
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Tried => f.write_str("tried, no effect seen yet"),
             Outcome::Refused { evidence } => write!(f, "refused: {evidence}"),
-            Outcome::OtherBoot { .. } => f.write_str("refused: the host has been booted since"),
+            Outcome::OtherBoot { .. } => write!(f, "refused: {}", Outcome::OTHER_BOOT),
             Outcome::Failed { why } => f.write_str(why),
             Outcome::DeadlinePassed => f.write_str("its time was up"),
             Outcome::Cancelled => f.write_str("no longer waited for"),

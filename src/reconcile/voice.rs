@@ -78,7 +78,7 @@ pub(super) fn tell_end(step: &str, outcome: &Outcome, took: Duration) {
         Outcome::Cancelled => tracing::info!(step, millis, "no longer waited for"),
         Outcome::Refused { evidence } => tracing::warn!(step, millis, evidence, "refused"),
         Outcome::OtherBoot { .. } => {
-            tracing::warn!(step, millis, evidence = "the host has been booted since", "refused")
+            tracing::warn!(step, millis, evidence = Outcome::OTHER_BOOT, "refused")
         }
         Outcome::Failed { why } => tracing::warn!(step, millis, why, "failed"),
         Outcome::DeadlinePassed => tracing::warn!(step, millis, "its time was up"),

@@ -120,7 +120,7 @@ impl Story {
         let text = match outcome {
             Outcome::Tried => format!("{step}: tried, {took} s"),
             Outcome::Refused { evidence } => format!("{step}: refused, {evidence}"),
-            Outcome::OtherBoot { .. } => format!("{step}: refused, the host has been booted since"),
+            Outcome::OtherBoot { .. } => format!("{step}: refused, {}", Outcome::OTHER_BOOT),
             Outcome::Failed { why } => format!("{step}: failed after {took} s, {why}"),
             Outcome::DeadlinePassed => format!("{step}: its {took} s were up"),
             Outcome::Cancelled => format!("{step}: no longer waited for"),

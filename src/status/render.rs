@@ -376,7 +376,7 @@ fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Tried => "tried".to_owned(),
         Outcome::Refused { evidence } => format!("refused by the last look: {evidence}"),
-        Outcome::OtherBoot { .. } => "refused by the last look: the host has been booted since".to_owned(),
+        Outcome::OtherBoot { .. } => format!("refused by the last look: {}", Outcome::OTHER_BOOT),
         Outcome::Failed { why } => format!("failed: {why}"),
         Outcome::DeadlinePassed => "deadline passed, goes on there".to_owned(),
         Outcome::Cancelled => "no longer waited for".to_owned(),

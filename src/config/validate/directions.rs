@@ -130,8 +130,8 @@ pub(super) fn shutdown(raw: &RawShutdown, found: &mut Findings) -> Shutdown {
 fn off_confirm(raw: &RawShutdown, found: &mut Findings) -> Duration {
     let tail = seconds(&raw.off_tail_seconds, defaults::OFF_TAIL);
     let field = &raw.off_confirm_seconds;
-    let confirm =
-        above_zero(field, if raw.off_tail_seconds.value().is_some() { tail } else { defaults::OFF_CONFIRM }, found);
+    let default = if tail.is_zero() { defaults::OFF_CONFIRM } else { tail };
+    let confirm = above_zero(field, default, found);
     if confirm < tail {
         let problem = format!("{} is less than off_tail_seconds ({}), which counts", show(confirm), show(tail));
         let hint = "lower off_tail_seconds only where the nodes' units and containers are known to stop sooner";

@@ -379,8 +379,10 @@ fn cut_load(raw: &RawCutLoad, ups: &RawUps, found: &mut Findings) -> Option<CutL
         Some(RawCutCommand::ShutdownReturn) | None => "shutdown.return",
         Some(RawCutCommand::ShutdownRebootGraceful) => "shutdown.reboot.graceful",
     };
-    raw.delay_seconds.value()?;
-    let delay = above_zero(&raw.delay_seconds, std::time::Duration::ZERO, found);
+    let delay = raw.delay_seconds.value()?.0;
+    if delay.is_zero() {
+        found.mistake_with(&raw.delay_seconds.at, "must be above 0", "write what upsc says of ups.delay.shutdown");
+    }
     Some(CutLoad { command: command.to_owned(), delay })
 }
 

@@ -1,0 +1,137 @@
+//! What an answer means by its words: a discharge beside OL that is an outage, a test of the battery that is none.
+//!
+//! Pure.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DrawnFrom, UpsMemory};
+use crate::desired::ups_policy::words::{Sense, sense};
+use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
+use crate::tracker::low::Seconds;
+
+/// `OL DISCHRG` is on battery once the charge has fallen by so many percentage points meanwhile: some drivers leave OL
+/// standing in an outage (see `onlinedischarge_onbattery` in usbhid-ups(8)), others say DISCHRG on mains for weeks.
+const DISCHARGE_BELIEVED: f64 = 5.0;
+/// ... within this time: what falls more slowly is no load's doing.
+const DISCHARGE_WITHIN: Duration = Duration::from_secs(2 * 3600);
+/// No battery loses more than this between two answers: a figure that jumps is no discharge.
+const DISCHARGE_STEP: f64 = 2.0;
+/// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
+const DISCHARGE_STALE: Duration = Duration::from_secs(60);
+/// CAL or TEST that comes this long after the battery began to be drawn from is not why: no UPS tests its battery in an outage.
+/// Drivers read what a test is told by less often than the status, most every 30 s.
+const TEST_WITHIN: Duration = Duration::from_secs(60);
+/// LB that came with DISCHRG and stands for so long is believed as well.
+const DISCHARGE_LB: Duration = Duration::from_secs(60);
+/// A charge that rises by more than this, or stands for so long, is that of no discharge ...
+const DISCHARGE_RISE: f64 = 2.0;
+const DISCHARGE_FLAT: Duration = Duration::from_secs(1800);
+/// ... and where no charge is told a discharge is not believed for longer than this.
+const DISCHARGE_MOST: Duration = Duration::from_secs(4 * 3600);
+
+/// A discharge beside OL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OnLineDischarge {
+    /// Its first answer.
+    pub from: DrawnFrom,
+    /// `battery.charge` in the last one that told it.
+    pub charge: Option<f64>,
+    /// By how many points the charge has fallen, no step counted as more than a battery loses.
+    pub fell: f64,
+    /// When the charge last fell.
+    pub moved: Seconds,
+    /// When OB was last said instead: a charge that the driver reads after that may have fallen before.
+    #[serde(default)]
+    pub drawn: Option<Seconds>,
+    /// Whether it is taken for an outage.
+    pub is_believed: bool,
+}
+
+impl UpsMemory {
+    /// The answer as it is meant: a discharge beside OL that is believed is OB, as the driver itself would say it where somebody
+    /// had set `onlinedischarge_onbattery`; so is a test of the battery that begins in an outage.
+    pub(super) fn heard(&mut self, reading: &UpsReading, began: Duration) -> UpsReading {
+        let reading = &UpsReading { status: self.without_late_test(reading, began), ..reading.clone() };
+        let status = &reading.status;
+        match sense(status) {
+            Sense::DischargingOnLine => {}
+            Sense::OnLine | Sense::ForcedOnLine => {
+                self.discharge = None;
+                return reading.clone();
+            }
+            Sense::Forced | Sense::Calibrating | Sense::LowOnBattery | Sense::OnBattery => {
+                // What is drawn on battery is no fall beside OL.
+                let charge = reading.charge_percent;
+                if let Some(discharge) = &mut self.discharge {
+                    (discharge.charge, discharge.drawn) = (charge.or(discharge.charge), Some(Seconds(began)));
+                }
+                return reading.clone();
+            }
+            Sense::Silent | Sense::Bypassed => return reading.clone(),
+        }
+        let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
+        let from = DrawnFrom { began, charge, load: reading.load_percent };
+        let is_news = self.outage.is_some() && !self.stood_before_the_outage(UpsWord::Dischrg);
+        let mut discharge = self.discharge.take().unwrap_or_else(|| OnLineDischarge::begin(from.clone(), is_news));
+        discharge.follow(from);
+        let low_since = self.words_since.get(&UpsWord::Lb).copied().filter(|_| status.has(UpsWord::Lb));
+        let is_low =
+            low_since.is_some_and(|since| since > discharge.from.began && began.saturating_sub(since) >= DISCHARGE_LB);
+        discharge.is_believed |= is_low;
+        let is_believed = discharge.is_believed;
+        self.discharge = Some(discharge);
+        if !is_believed {
+            return reading.clone();
+        }
+        UpsReading { status: status.without(UpsWord::Ol).with(UpsWord::Ob), ..reading.clone() }
+    }
+
+    /// The status without a CAL or TEST that came when the UPS had been on battery for a while: then the mains are what it lacks.
+    fn without_late_test(&self, reading: &UpsReading, began: Duration) -> UpsStatus {
+        let within = TEST_WITHIN.max(reading.driver_interval.unwrap_or_default() * 2);
+        let outage = self.outage.as_ref().filter(|_| self.line.is_none());
+        let is_late = outage.is_some_and(|outage| began.saturating_sub(outage.since) > within);
+        let mut status = reading.status.clone();
+        for word in [UpsWord::Cal, UpsWord::Test] {
+            if is_late && sense(&status) == Sense::Calibrating && !self.words_since.contains_key(&word) {
+                status = status.without(word).with(UpsWord::Ob);
+            }
+        }
+        status
+    }
+
+    fn stood_before_the_outage(&self, word: UpsWord) -> bool {
+        let since = self.words_since.get(&word);
+        since.zip(self.outage.as_ref()).is_some_and(|(since, outage)| *since < outage.since)
+    }
+}
+
+impl OnLineDischarge {
+    fn begin(from: DrawnFrom, is_believed: bool) -> Self {
+        Self { charge: from.charge, fell: 0.0, moved: Seconds(from.began), drawn: None, from, is_believed }
+    }
+
+    /// Takes one more answer in.
+    fn follow(&mut self, now: DrawnFrom) {
+        let step = self.charge.zip(now.charge).map_or(0.0, |(before, charge)| before - charge);
+        let stood = now.began.saturating_sub(self.moved.0);
+        let most = if now.charge.is_some() { DISCHARGE_FLAT } else { DISCHARGE_MOST };
+        let is_over = -step > DISCHARGE_RISE || self.is_believed && stood >= most;
+        let is_slow = !self.is_believed && now.began.saturating_sub(self.from.began) > DISCHARGE_WITHIN;
+        if is_over || is_slow {
+            *self = Self::begin(now, false);
+            return;
+        }
+        if step > 0.0 {
+            self.moved = Seconds(now.began);
+        }
+        let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < DISCHARGE_STALE);
+        self.fell += if is_stale { 0.0 } else { step.min(DISCHARGE_STEP) };
+        self.charge = now.charge.or(self.charge);
+        self.is_believed |= self.fell >= DISCHARGE_BELIEVED;
+    }
+}

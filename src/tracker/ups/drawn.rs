@@ -1,0 +1,145 @@
+//! What a battery is drawn from and by how much: its charge, runtime and load from answer to answer.
+//!
+//! Pure.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::UpsMemory;
+use crate::desired::ups_policy::words::Sense;
+use crate::model::{seconds, seconds_option};
+use crate::snapshot::{UpsReading, UpsWord};
+
+/// A charge that was made of the voltage sags when the load comes; what it falls by in this time is no pace.
+const SAG: Duration = Duration::from_secs(60);
+
+/// A runtime below this when the battery begins to be drawn from may be a counter of the seconds on battery.
+const CLIMB_FROM: Duration = Duration::from_secs(30);
+
+/// A charge that was told so lately is where its fall begins, where the first answer on battery tells none.
+const CHARGE_BEFORE: Duration = Duration::from_secs(300);
+
+/// Where a stretch on battery began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrawnFrom {
+    /// When the poll began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub began: Duration,
+    /// `battery.charge` then.
+    pub charge: Option<f64>,
+    /// `ups.load` then.
+    #[serde(default)]
+    pub load: Option<f64>,
+}
+
+/// What a UPS told of its battery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// When the poll began.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub began: Duration,
+    /// `battery.runtime`.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// `battery.charge`, percent.
+    pub charge: Option<f64>,
+    /// `ups.load`, percent.
+    pub load: Option<f64>,
+}
+
+/// A runtime that grows with the time on battery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Climb {
+    /// Since when.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub since: Duration,
+    /// When it last grew or stood.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub last: Duration,
+    /// What it said when it was first seen to grow.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub from: Duration,
+    /// `ups.load` then.
+    pub load: Option<f64>,
+}
+
+impl UpsMemory {
+    pub(super) fn take_drawn(&mut self, reading: &UpsReading, began: Duration) {
+        if reading.status.has(UpsWord::Ob) {
+            let from = DrawnFrom { began, charge: reading.charge_percent, load: reading.load_percent };
+            if let Some(discharge) = self.discharge.as_ref().filter(|one| one.is_believed && self.drawn_from.is_none())
+            {
+                self.drawn_from = Some(discharge.from.clone());
+                self.settled_from = Some(discharge.from.clone());
+            }
+            if from.charge.is_some() && self.charges.back().is_none_or(|last| last.charge != from.charge) {
+                let surplus = (self.charges.len() + 1).saturating_sub(Self::CHARGES_MAX);
+                self.charges.drain(..surplus);
+                self.charges.push_back(from.clone());
+            }
+            let before = self.figures.as_ref().filter(|told| began.saturating_sub(told.began) <= CHARGE_BEFORE);
+            let charge = from.charge.or(before.and_then(|told| told.charge));
+            let first = self.drawn_from.get_or_insert_with(|| DrawnFrom { charge, ..from.clone() });
+            // A charge that comes later is where its fall begins.
+            first.charge = first.charge.or(from.charge);
+            if began.saturating_sub(first.began) >= SAG {
+                let settled = self.settled_from.get_or_insert(from.clone());
+                if settled.charge.is_none() {
+                    *settled = from;
+                }
+            }
+        } else if reading.status.has(UpsWord::Ol) {
+            (self.drawn_from, self.settled_from, self.climb) = (None, None, None);
+            self.charges.clear();
+        }
+    }
+
+    pub(super) fn take_figures(&mut self, sense: Sense, reading: &UpsReading, began: Duration) {
+        let charge = reading.charge_percent;
+        if charge.is_some_and(|charge| charge > 0.0) {
+            self.zero_charge_since = None;
+        } else if charge.is_some() && sense == Sense::OnLine && !reading.status.has(UpsWord::Chrg) {
+            self.zero_charge_since.get_or_insert(began);
+        }
+        if reading.runtime.is_some() || charge.is_some() {
+            self.figures = Some(Figures { began, runtime: reading.runtime, charge, load: reading.load_percent });
+        }
+        if let Some(runtime) = reading.runtime.filter(|_| reading.status.has(UpsWord::Ob)) {
+            let is_first = self.drawn_from.as_ref().is_some_and(|from| from.began == began);
+            self.climb = if is_first {
+                let climb = Climb { since: began, last: began, from: runtime, load: reading.load_percent };
+                (runtime < CLIMB_FROM).then_some(climb)
+            } else {
+                self.climb.take().filter(|climb| climb.goes_on(runtime, reading.load_percent, began))
+            };
+            self.climb.iter_mut().for_each(|climb| climb.last = began);
+        }
+    }
+
+    /// Whether the runtime has counted the seconds on battery for so long.
+    pub fn counts_up(&self, least: Duration) -> bool {
+        self.climb.as_ref().is_some_and(|climb| climb.last.saturating_sub(climb.since) >= least)
+    }
+}
+
+impl Climb {
+    fn goes_on(&self, runtime: Duration, load: Option<f64>, began: Duration) -> bool {
+        let elapsed = began.saturating_sub(self.since).as_secs_f64();
+        let grown = runtime.as_secs_f64() - self.from.as_secs_f64();
+        // A driver that is read every two seconds shows steps of two.
+        let is_a_second_a_second = (grown - elapsed).abs() <= 3.0 + elapsed * 0.05;
+        let is_load_same = self.load.zip(load).is_none_or(|(before, now)| (before - now).abs() <= 3.0);
+        is_a_second_a_second && is_load_same
+    }
+}
