@@ -134,7 +134,8 @@ fn no_room_is_a_lumber_room() {
 #[test]
 fn every_reason_stands_in_the_readmes_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let reasons = std::fs::read_to_string(root.join("src/plan/blocker.rs")).expect("the file can be read");
+    let files = ["src/plan/blocker.rs", "src/plan/blocker/wait.rs", "src/plan/blocker/warning.rs"];
+    let reasons = files.map(|file| std::fs::read_to_string(root.join(file)).expect("the file can be read")).concat();
     let readme = std::fs::read_to_string(root.join("README.md")).expect("the file can be read");
     let names: Vec<&str> = reasons
         .lines()
