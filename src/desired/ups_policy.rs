@@ -8,6 +8,7 @@
 pub mod battery;
 mod judge;
 mod loads;
+mod others;
 mod time_left;
 pub mod words;
 
@@ -20,13 +21,14 @@ use serde::{Deserialize, Serialize};
 use self::battery::Battery;
 use self::loads::Load;
 pub(crate) use self::loads::loads;
+use self::others::Others;
 use super::{Cause, Declared, DeclaredHealth, Effective, Forget, Held, Hold, Override, OwnSupply};
 use crate::budget::Budget;
-use crate::config::{Config, UpsPath, UpsScope, Witness};
+use crate::config::{Config, UpsPath, UpsScope};
 use crate::ledger::Ledger;
 use crate::model::{ClusterState, NodeName, Now, Path, Reading, Stamp, UpsName};
 use crate::plan::blocker::Warning;
-use crate::snapshot::{Snapshot, UnitState, UpsWord};
+use crate::snapshot::{Snapshot, UnitState};
 use crate::status::UpsVerdict;
 use crate::tracker::{LowRun, Memory, UpsMemory};
 
@@ -530,70 +532,6 @@ fn assess_all(
 /// What the ledger knows of a UPS' battery.
 pub(crate) fn battery<'a>(ledger: &'a Ledger, name: &UpsName) -> Battery<'a> {
     Battery { device: ledger.devices.get(name), full_load: ledger.full_load_percent.get(name).copied() }
-}
-
-/// A witness counts as gone only if it was there before the UPS said its last word.
-const WITNESS_BEFORE: Duration = Duration::from_secs(600);
-
-/// What witnesses and other UPSes say of the mains of one UPS.
-struct Others<'a> {
-    config: &'a Config,
-    declared: &'a Declared,
-    snapshot: &'a Snapshot,
-    memory: &'a Memory,
-    name: &'a UpsName,
-    now: &'a Now,
-}
-
-impl Others<'_> {
-    fn last_word(&self) -> Option<Duration> {
-        self.memory.upses.get(self.name).and_then(UpsMemory::last_word)
-    }
-
-    fn is_witness_gone(&self) -> bool {
-        match self.config.upses.get(self.name).and_then(|ups| ups.witness.as_ref()) {
-            None => false,
-            Some(Witness::Address { .. }) => {
-                let max_age = self.config.ups_policy.max_age;
-                let witness = self.snapshot.witnesses.get(self.name);
-                let is_gone = witness.and_then(|it| it.fresh(self.now, max_age)) == Some(&false);
-                let last_word = self.last_word().unwrap_or(self.now.boottime);
-                let seen = self.memory.upses.get(self.name).and_then(|polls| polls.witness_seen);
-                is_gone && seen.is_some_and(|seen| seen + WITNESS_BEFORE >= last_word)
-            }
-            Some(Witness::Ups(other)) => self.says_that_mains_are_gone(other),
-        }
-    }
-
-    /// Whether a UPS says now that it is on battery, not on purpose, and no person took it out because it lies.
-    fn says_that_mains_are_gone(&self, ups: &UpsName) -> bool {
-        let reading = self.snapshot.upses.get(ups).and_then(|it| it.fresh(self.now, self.config.ups_policy.max_age));
-        let is_meant = reading.is_some_and(|said| match words::sense(&said.status) {
-            words::Sense::OnBattery | words::Sense::LowOnBattery => !said.status.has(UpsWord::Ol),
-            words::Sense::Forced
-            | words::Sense::ForcedOnLine
-            | words::Sense::Silent
-            | words::Sense::Calibrating
-            | words::Sense::DischargingOnLine
-            | words::Sense::OnLine
-            | words::Sense::Bypassed => false,
-        });
-        is_meant && self.declared.hold(&Held::Ups(ups.clone()), self.now).is_none()
-    }
-
-    /// Other UPSes that say that the mains are gone.
-    fn on_battery(&self) -> impl Iterator<Item = &UpsName> {
-        self.config.upses.keys().filter(|ups| *ups != self.name && self.says_that_mains_are_gone(ups))
-    }
-
-    /// Whether it said its last word when another UPS lost its mains: many a UPS loses its USB link or its network at the
-    /// transfer to its battery.
-    fn fell_silent_with_another(&self) -> bool {
-        let Some(last_word) = self.last_word() else { return false };
-        let near = UpsMemory::gap_max(&self.config.ups_policy);
-        let lost = |ups: &UpsName| Some(self.memory.upses.get(ups)?.outage.as_ref()?.since);
-        self.on_battery().filter_map(lost).any(|since| since.abs_diff(last_word) <= near)
-    }
 }
 
 #[cfg(test)]
