@@ -188,7 +188,8 @@ pub struct Said {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proven {
-    /// From the loss of the mains to their return, to the UPS' own last warning, or to the end.
+    /// From the loss of the mains to the UPS' own last warning, or to the end; where the fall of the charge is the proof, without
+    /// the sag of the first minute.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub lasted: Duration,
@@ -196,6 +197,12 @@ pub struct Proven {
     pub load: Option<f64>,
     /// By how many points the charge fell; None where it was empty in the end.
     pub fall_percent: Option<f64>,
+    /// Whether LB stood on line already when that began: such an LB is contradicted by it.
+    #[serde(default)]
+    pub in_spite_of_lb: bool,
+    /// The same of RB.
+    #[serde(default)]
+    pub in_spite_of_rb: bool,
     /// When.
     pub at: Stamp,
 }
@@ -217,10 +224,31 @@ pub struct Discharge {
     /// Whether a descent shed an unknown part of the load since it was last seen: then the time since proves nothing.
     #[serde(default)]
     pub is_shed: bool,
+    /// When the sag of its first minute was over, counted from the loss of the mains, and `battery.charge` then.
+    #[serde(default)]
+    pub settled: Option<Settled>,
+    /// Whether LB stood on line already when it began.
+    #[serde(default)]
+    pub in_spite_of_lb: bool,
+    /// The same of RB.
+    #[serde(default)]
+    pub in_spite_of_rb: bool,
     /// When the UPS gave its own last warning, counted from the loss of the mains.
     #[serde(default, with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub warned: Option<Duration>,
+}
+
+/// Where a discharge goes on from once the sag of its first minute is over.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settled {
+    /// From the loss of the mains.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub after: Duration,
+    /// `battery.charge` then.
+    pub charge: f64,
 }
 
 /// What a battery holds by hecate's own count.

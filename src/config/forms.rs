@@ -59,7 +59,9 @@ impl Value for PathBuf {
         let text = <String as Value>::read(node, at, found)?;
         if !text.starts_with('/') {
             let hint = if text.starts_with('~') { "write the home directory out" } else { "begin with \"/\"" };
-            found.mistake_with(at, format!("{} is not an absolute path", quoted(&text)), hint);
+            // Whoever writes a password where its file belongs finds it in no log.
+            let shown = if at.path.ends_with("password_file") { "this".to_owned() } else { quoted(&text) };
+            found.mistake_with(at, format!("{shown} is not an absolute path"), hint);
             return None;
         }
         // It ends up in a generated ssh_config(5), in quotes.

@@ -140,6 +140,11 @@ impl Findings {
         });
     }
 
+    /// Whether what is written there is wrong already.
+    pub(super) fn has(&self, at: &At) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.path == at.path)
+    }
+
     /// Whether so much is wrong that nothing more is noted.
     pub(super) fn is_full(&self) -> bool {
         self.mistakes.len() >= Self::MISTAKES_MAX

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::desired::ups_policy::{self, Assessment, battery::Battery, credible_runtime};
-use crate::ledger::{Calm, CalmWatch, Device, Discharge, Ledger, OwnCount, Proven, Said};
+use crate::ledger::{Calm, CalmWatch, Device, Discharge, Ledger, OwnCount, Proven, Said, Settled};
 use crate::model::{ClusterState, NodeName, Now, UpsName};
 use crate::plan::scene::Scene;
 use crate::snapshot::{UpsReading, UpsWord};
@@ -30,6 +30,8 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const RUNTIME_NOISE: f64 = 0.05;
 /// A discharge by so many points proves what a battery gives.
 const PROVEN_FALL: f64 = 50.0;
+/// ... of them so many after the sag of the first minute, from where its pace is taken ...
+const PROVEN_FALL_SETTLED: f64 = 25.0;
 /// ... over so much time ...
 const PROVEN_TIME: Duration = Duration::from_secs(120);
 /// ... and so many refreshes of the driver.
@@ -67,12 +69,14 @@ const UNEASY: [UpsWord; 8] = [
 /// Brings what is known of each battery up to now.
 pub(super) fn remember(ledger: &mut Ledger, scene: &Scene<'_>) {
     let is_forgotten = |ups: &UpsName| scene.declared.forget.iter().any(|forget| forget.ups == *ups);
-    ledger.devices.retain(|ups, _| scene.config.upses.contains_key(ups) && !is_forgotten(ups));
+    ledger.devices.retain(|ups, _| !is_forgotten(ups));
+    drop_surplus(ledger, scene);
     for (ups, assessment) in &scene.power.upses {
         let Some(polls) = scene.memory.upses.get(ups) else { continue };
         let reading = scene.snapshot.upses.get(ups);
         let fresh = reading.and_then(|reading| reading.fresh(scene.now, scene.config.ups_policy.max_age));
-        let mut device = ledger.devices.remove(ups).unwrap_or_default();
+        let known = ledger.devices.remove(ups);
+        let mut device = known.or_else(|| renamed(ledger, scene, fresh?)).unwrap_or_default();
         match fresh {
             Some(reading) => {
                 let look = Look { scene, ups, assessment, polls, reading };
@@ -94,6 +98,25 @@ pub(super) fn remember(ledger: &mut Ledger, scene: &Scene<'_>) {
             ledger.devices.insert(ups.clone(), device);
         }
     }
+}
+
+/// What was learned of a battery is kept while the configuration does not name its UPS, as a reload may be a mistake; of so many.
+const UNNAMED_MOST: usize = 16;
+
+fn drop_surplus(ledger: &mut Ledger, scene: &Scene<'_>) {
+    let is_named = |ups: &UpsName| scene.config.upses.contains_key(ups);
+    let surplus = ledger.devices.keys().filter(|ups| !is_named(ups)).skip(UNNAMED_MOST).cloned().collect::<Vec<_>>();
+    ledger.devices.retain(|ups, _| !surplus.contains(ups));
+}
+
+/// What is known of this very device under a name that the configuration has no more.
+fn renamed(ledger: &mut Ledger, scene: &Scene<'_>, said: &UpsReading) -> Option<Device> {
+    let serial = said.device.serial.as_ref()?;
+    let is_it = |(ups, device): &(&UpsName, &Device)| {
+        !scene.config.upses.contains_key(*ups) && device.id.serial.as_ref() == Some(serial)
+    };
+    let name = ledger.devices.iter().find(is_it)?.0.clone();
+    ledger.devices.remove(&name)
 }
 
 /// This host goes: until now mains were there wherever a battery is charged.
@@ -125,8 +148,10 @@ impl Look<'_> {
         self.scene.now
     }
 
+    /// Whether its last answer says that its battery is drawn from; a forced shutdown on healthy mains draws nothing.
     fn is_drawn(&self) -> bool {
-        self.assessment.is_on_battery() && self.assessment.silent_for.is_none()
+        let last = self.polls.outage.as_ref().map(|outage| outage.last);
+        self.assessment.is_on_battery() && self.assessment.silent_for.is_none() && last == self.polls.last
     }
 
     fn is_on_line(&self) -> bool {
@@ -278,10 +303,20 @@ impl Look<'_> {
                     seen: self.now().stamp(),
                     seen_charge: charge,
                     is_shed: self.reading.load_percent.is_none_or(|load| load < LOAD_COARSE) && self.is_shedding(),
+                    settled: None,
+                    in_spite_of_lb: self.stood_on_line(UpsWord::Lb),
+                    in_spite_of_rb: self.stood_on_line(UpsWord::Rb),
                     warned: None,
                 });
                 return;
             };
+            if going.settled.is_none() && going.began.boot_id == self.now().boot_id {
+                let from = self.polls.settled_from.as_ref();
+                going.settled = from.and_then(|from| {
+                    let after = from.began.checked_sub(going.began.boottime)?;
+                    Some(Settled { after, charge: from.charge? })
+                });
+            }
             going.is_shed |= going.load.is_none() && self.is_shedding();
             if going.is_shed {
                 return;
@@ -304,6 +339,12 @@ impl Look<'_> {
         {
             self.prove(device, &going);
         }
+    }
+
+    /// Whether a word stood on line already when the discharge began.
+    fn stood_on_line(&self, word: UpsWord) -> bool {
+        let since = |word| self.polls.words_since.get(&word).copied();
+        since(word).zip(since(UpsWord::Ob)).is_some_and(|(word, ob)| word < ob)
     }
 
     /// LB that came while on battery, stood, and is believed by the charge: from here on the UPS itself promises nothing.
@@ -341,15 +382,16 @@ impl Look<'_> {
         };
         let low = last.and_then(|outage| outage.charge).or(going.seen_charge);
         let fell = going.charge.zip(low).map(|(from, to)| from - to);
+        let settled =
+            going.settled.zip(low).and_then(|(from, to)| Some((lasted.checked_sub(from.after)?, from.charge - to)));
         let own_went = self.scene.ledger.own_power_off.as_ref();
         // A reboot of this host ends no battery: the UPS then says OB to the next boot, or has much of its charge left.
-        let is_near_the_end = going.seen_charge.is_none_or(|charge| charge < CUT_CHARGE);
+        let is_near_the_end = going.seen_charge.is_some_and(|charge| charge < CUT_CHARGE);
         let was_cut = !is_this_boot
             && self.polls.outage.is_none()
             && is_near_the_end
             && own_went.is_none_or(|own| own.told.boot_id != going.began.boot_id);
         let feeds_own = self.scene.config.own_host.feeds.contains(self.ups);
-        let at = going.began.clone();
         // What is over so soon is the sag, a self-test or a reading that was none.
         let refreshes = self.reading.driver_interval.unwrap_or_default() * PROVEN_REFRESHES;
         let fell = fell.filter(|_| lasted >= PROVEN_TIME.max(refreshes));
@@ -357,20 +399,23 @@ impl Look<'_> {
         if let Some(lasted) = going.warned.filter(|lasted| *lasted >= MINUTE)
             && going.charge.is_none_or(|charge| charge >= PROVEN_FALL)
         {
-            device.proven = Some(Proven { lasted, load: going.load, fall_percent: going.charge, at });
+            device.proven = Some(going.proof(lasted, going.load, going.charge));
         } else if was_cut && feeds_own && lasted >= MINUTE {
-            device.proven = Some(Proven { lasted, load: going.load, fall_percent: None, at });
-        } else if fell.is_some_and(|fell| fell >= PROVEN_FALL) {
-            device.proven = Some(Proven { lasted, load: going.load, fall_percent: fell, at });
+            device.proven = Some(going.proof(lasted, going.load, None));
+        } else if fell.is_some_and(|fell| fell >= PROVEN_FALL)
+            && let Some((lasted, fell)) = settled.filter(|(_, fell)| *fell >= PROVEN_FALL_SETTLED)
+        {
+            device.proven = Some(going.proof(lasted, going.load, Some(fell)));
         }
     }
 
     /// A UPS that tells no load: what is known is how the charge fell until a descent began.
     fn prove_by_what_all_drew(device: &mut Device, going: &Discharge) {
         let lasted = going.seen.boottime.saturating_sub(going.began.boottime);
-        let fell = going.charge.zip(going.seen_charge).map(|(from, to)| from - to);
-        if fell.is_some_and(|fell| fell >= PROVEN_FALL_OF_ALL) {
-            device.proven = Some(Proven { lasted, load: None, fall_percent: fell, at: going.began.clone() });
+        let settled = going.settled.zip(going.seen_charge);
+        let settled = settled.and_then(|(from, to)| Some((lasted.checked_sub(from.after)?, from.charge - to)));
+        if let Some((lasted, fell)) = settled.filter(|(_, fell)| *fell >= PROVEN_FALL_OF_ALL) {
+            device.proven = Some(going.proof(lasted, None, Some(fell)));
         }
     }
 
@@ -411,6 +456,13 @@ impl Look<'_> {
             };
             device.calm = Some(replaced(device.calm.take(), learned, now));
         }
+    }
+}
+
+impl Discharge {
+    fn proof(&self, lasted: Duration, load: Option<f64>, fall_percent: Option<f64>) -> Proven {
+        let (in_spite_of_lb, in_spite_of_rb) = (self.in_spite_of_lb, self.in_spite_of_rb);
+        Proven { lasted, load, fall_percent, in_spite_of_lb, in_spite_of_rb, at: self.began.clone() }
     }
 }
 

@@ -381,7 +381,10 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
     if scene.effective.state() == ClusterState::Running && plan.is_converged() {
         learn_full_load(ledger, scene);
         ledger.was_up.clear();
-        ledger.load_cuts.clear();
+        ledger.load_cuts.retain(|ups, mark| {
+            let cut = scene.config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
+            !load_cut::is_over(mark, cut, scene.now)
+        });
     }
     ledger.episode = Some(episode);
 }
@@ -390,9 +393,9 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
 const JUST_SET: Duration = Duration::from_secs(60);
 
 /// Which boot each host is in while a UPS says that it is on battery: what it says itself, or what the last look before its
-/// power-off found where it says nothing of itself.
+/// power-off found where it says nothing of itself. Who is left alone has booted since, and is to be known as that.
 fn learn_boots(ledger: &mut Ledger, scene: &Scene<'_>) {
-    for (name, _) in scene.nodes() {
+    for (name, _) in scene.nodes().filter(|(name, _)| !scene.effective.spared().contains(*name)) {
         let step = || Step::PowerOff {
             node: name.clone(),
             machine_id: None,

@@ -114,7 +114,7 @@ pub fn rewrite(
 ) -> Rewritten {
     let (declared, health) = declared;
     let power = assess_all(config, declared, snapshot, ledger, memory, budget, now);
-    let pass = Pass { config, declared, snapshot, budget, power: &power, now };
+    let pass = Pass { config, declared, snapshot, ledger, budget, power: &power, now };
     let changes = pass.changes();
     let mut obeyed = declared.clone();
     for change in &changes {
@@ -209,7 +209,11 @@ fn effective(sources: &Sources<'_>) -> Effective {
     let own = all.iter().find(|load| load.node.is_none());
     let own_supply = own.map_or(OwnSupply::Holds, |own| {
         let last = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
-        own.own_supply(power, &ending_upses, last)
+        match own.own_supply(power, &ending_upses, last) {
+            OwnSupply::Holds => OwnSupply::Holds,
+            _ if sources.has_just_booted_for(own) => OwnSupply::Unsure,
+            supply => supply,
+        }
     });
     Effective {
         state,
@@ -283,8 +287,13 @@ impl Sources<'_> {
             one.ups().and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
         };
         let going_on = || self.declared.overrides.iter().filter(|one| self.hold_override(one).is_none());
-        if going_on().next().is_none() || going_on().any(speaks) {
+        if going_on().next().is_none() {
             return BTreeSet::new();
+        }
+        if going_on().any(speaks) {
+            let upses: Vec<&Assessment> =
+                going_on().filter_map(Override::ups).filter_map(|ups| self.power.upses.get(&ups)).collect();
+            return self.config.nodes.keys().filter(|node| self.is_left_to_boot(node, &upses)).cloned().collect();
         }
         let upses = || going_on().filter_map(Override::ups);
         let is_earlier = upses().all(|ups| self.is_of_earlier_boot(&ups));
@@ -304,13 +313,57 @@ impl Sources<'_> {
         };
         self.config.nodes.keys().filter(has_booted).cloned().collect()
     }
+
+    /// Whether this host was powered off and has booted since, and no UPS of its own has said for long enough now that it is on
+    /// battery.
+    fn has_just_booted_for(&self, own: &Load<'_>) -> bool {
+        let is_unproven = |ups: &UpsName| {
+            let drawn = self.power.upses.get(ups).and_then(|one| one.drawn_for);
+            drawn.is_none_or(|drawn| drawn < BOOTED_PATIENCE)
+        };
+        let was_told = self.ledger.own_power_off.as_ref().is_some_and(|own| {
+            let is_of_override = self.declared.overrides.iter().any(|one| one.set_at <= own.told.wall);
+            own.told.boot_id != self.now.boot_id && is_of_override
+        });
+        was_told && own.feeds.iter().all(is_unproven)
+    }
+
+    /// Whether a host has booted since it was told off, runs nothing, and no UPS has said for long enough since that boot that it
+    /// is on battery: hosts boot because mains came back, and the first words of a driver, or a blink, prove nothing else.
+    /// Nothing would switch it on again.
+    fn is_left_to_boot(&self, node: &NodeName, upses: &[&Assessment]) -> bool {
+        let seen = self.snapshot.hosts.get(node).and_then(|it| it.fresh(self.now, self.config.reconcile.host_max_age));
+        let Some((seen, up_for)) = seen.and_then(|seen| Some((seen, seen.up_for?))) else { return false };
+        let has_booted = self.ledger.boots.get(node).is_some_and(|known| *known != seen.boot_id);
+        let is_unproven = |one: &&Assessment| {
+            // It has said nothing new since that boot.
+            if one.repeats_for.is_some_and(|same| up_for < same) {
+                return true;
+            }
+            let patience = if one.is_bare { BOOTED_PATIENCE * 2 } else { BOOTED_PATIENCE };
+            match (one.silent_for, one.drawn_for) {
+                (Some(silent), _) => up_for < silent,
+                (None, Some(drawn)) => drawn.min(up_for) < patience,
+                (None, None) => false,
+            }
+        };
+        let runs_nothing = [seen.k3s, seen.k3s_agent].iter().all(|unit| match unit {
+            UnitState::Stopped | UnitState::NotFound => true,
+            UnitState::Running | UnitState::Starting | UnitState::Stopping => false,
+        });
+        has_booted && runs_nothing && upses.iter().all(is_unproven)
+    }
 }
+
+/// For so long a UPS must say that it is on battery before a host that has just booted, and runs nothing, is powered off again.
+const BOOTED_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a pass of the policy looks at.
 struct Pass<'a> {
     config: &'a Config,
     declared: &'a Declared,
     snapshot: &'a Snapshot,
+    ledger: &'a Ledger,
     budget: &'a Budget,
     power: &'a Power,
     now: &'a Now,
@@ -333,6 +386,7 @@ impl Pass<'_> {
                 changes.push(DeclaredChange::Clear { source: source(name), because });
             }
         }
+        changes.extend(self.narrowed().map(DeclaredChange::Set));
         for one in &self.declared.overrides {
             if let Some(ups) = one.ups()
                 && !self.config.upses.contains_key(&ups)
@@ -408,16 +462,54 @@ impl Pass<'_> {
         if is_whole { BTreeSet::new() } else { at_risk.into_iter().filter(is_fed).cloned().collect() }
     }
 
-    /// Whether more than half of all servers are running elsewhere, seen and not in memory only.
+    /// Whether more than half of all servers are running elsewhere, seen and not in memory only, or are down because hecate has
+    /// taken them down and brings them up again.
     fn keeps_quorum(&self, gone: &BTreeSet<&NodeName>) -> bool {
+        let is_on_its_way = self.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_none());
         let is_running = |name: &NodeName| {
             let reading = self.snapshot.hosts.get(name);
             let host = reading.and_then(|one| one.fresh(self.now, self.config.reconcile.host_max_age));
             host.is_some_and(|host| host.k3s == UnitState::Running)
         };
+        let was_told = |name: &NodeName| self.ledger.powered_off.get(name).is_some_and(|told| told.by_override);
+        let is_kept = |name: &NodeName| is_running(name) || self.has_mains(name) && (is_on_its_way || was_told(name));
         let all = self.config.control_planes().count();
-        let left = self.config.control_planes().filter(|(name, _)| !gone.contains(name) && is_running(name)).count();
+        let left = self.config.control_planes().filter(|(name, _)| !gone.contains(name) && is_kept(name)).count();
         left * 2 > all
+    }
+
+    /// Whether all that feeds a node has its mains, as far as is said now.
+    fn has_mains(&self, name: &NodeName) -> bool {
+        let of_node = loads(self.config).into_iter().find(|load| load.node == Some(name));
+        of_node.is_none_or(|load| load.feeds.iter().all(|ups| self.power.verdict(ups) == UpsVerdict::OnLine))
+    }
+
+    /// An override that took everybody along, made one of those nodes alone that end with its UPS: once all else has its mains
+    /// back, a UPS that feeds a part keeps no more than that part dark.
+    fn narrowed(&self) -> Option<Override> {
+        let [standing] = self.declared.overrides.as_slice() else { return None };
+        let ups = standing.ups()?;
+        let one = self.power.upses.get(&ups)?;
+        let all = loads(self.config);
+        let (ending, rest): (Vec<&Load<'_>>, Vec<&Load<'_>>) =
+            all.iter().partition(|load| load.ends(self.power, &BTreeSet::from([ups.clone()])));
+        let has_stood = |load: &&Load<'_>| {
+            load.feeds.iter().filter(|feed| **feed != ups).all(|feed| {
+                let stood = self.power.upses.get(feed).and_then(|one| one.on_line_for);
+                stood.is_some_and(|stood| stood >= self.config.ups_policy.mains_stable)
+            })
+        };
+        let own_goes = ending.iter().any(|load| load.node.is_none());
+        let gone: BTreeSet<&NodeName> = ending.iter().filter_map(|load| load.node).collect();
+        let is_part = self.config.ups_policy.scope == UpsScope::Affected
+            && standing.nodes.is_empty()
+            && (one.is_on_battery() || one.silent_for.is_some())
+            && !own_goes
+            && !gone.is_empty()
+            && rest.iter().all(has_stood)
+            && self.keeps_quorum(&gone);
+        let reason = format!("{}; all else has its mains back", standing.reason);
+        is_part.then(|| Override { nodes: gone.into_iter().cloned().collect(), reason, ..standing.clone() })
     }
 
     /// A standing override made more urgent or wider; it never becomes less.
@@ -487,13 +579,16 @@ fn assess_all(
         }
         let empty = UpsMemory::default();
         let polls = memory.upses.get(name).unwrap_or(&empty);
+        let battery = battery(ledger, name);
+        // A driver that hangs goes on saying what it read last, without a word of being stale.
+        let repeats_since = polls.repeats_since().filter(|since| now.since(*since) >= battery.silence_max());
         let failure = match snapshot.upses.get(name) {
-            Some(reading) if reading.fresh(now, config.ups_policy.max_age).is_some() => None,
+            Some(reading) if reading.fresh(now, config.ups_policy.max_age).is_some() => repeats_since
+                .map(|since| format!("it repeats the same words and figures for {} s", now.since(since).as_secs())),
             Some(reading) => Some(reading.failure().map_or_else(|| "no fresh answer".to_owned(), ToString::to_string)),
             None => Some("not observed yet".to_owned()),
         };
         let since = judge::on_battery_since(polls, ledger, name, now);
-        let battery = battery(ledger, name);
         let others = Others { config, declared, snapshot, memory, name, now };
         let is_silent_with_another = failure.is_some() && others.fell_silent_with_another();
         let gone = if others.is_witness_gone() {
@@ -508,6 +603,7 @@ fn assess_all(
             trigger_at: trigger_at(config, budget),
             polls,
             failure,
+            repeats_since,
             on_battery_for: since.as_ref().map(|since| since.age(now)),
             seen_on_battery_this_boot: since.as_ref().is_some_and(|since| since.boot_id == now.boot_id),
             kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::battery::{Demand, Demands};
+use crate::desired::ups_policy::credible_runtime;
+use crate::desired::ups_policy::words::{Sense, sense};
 use crate::model::{Reading, UpsName, seconds_option};
 use crate::snapshot::{UpsReading, UpsWord};
 use crate::status::diff::spoken;
@@ -130,12 +132,20 @@ fn full_runtime(reading: &Reading<UpsReading>) -> Result<Duration, (String, Opti
             return Err((why.to_string(), Some("look at upsd and its driver (upsc)".to_owned())));
         }
     };
-    if !value.status.has(UpsWord::Ol) || value.status.has(UpsWord::Ob) {
+    if !matches!(sense(&value.status), Sense::OnLine | Sense::DischargingOnLine) {
         return Err((format!("it is not on line ({})", value.status), Some("ask again in calm times".to_owned())));
     }
-    match (value.charge_percent, value.runtime.filter(|runtime| !runtime.is_zero())) {
+    if value.status.has(UpsWord::Rb) {
+        return Err((
+            format!("it says that its battery must be replaced ({})", value.status),
+            Some("replace it: until then what it promises counts half".to_owned()),
+        ));
+    }
+    match (value.charge_percent, credible_runtime(value.runtime)) {
         (_, None) => Err((
-            "it tells no runtime".to_owned(),
+            value.runtime.map_or("it tells no runtime".to_owned(), |runtime| {
+                format!("its runtime of {} s is none", runtime.as_secs())
+            }),
             Some("a test of the battery shows what it gives: `hecate simulate --runtime-minutes`".to_owned()),
         )),
         (Some(charge), _) if charge < FULL_PERCENT => {
@@ -188,6 +198,13 @@ mod tests {
         assert_eq!(results("OB DISCHRG", Some(99.0), Some(400), Some(true)), ["unknown", "unknown"], "on battery");
         assert_eq!(results("OL", Some(100.0), Some(0), Some(true)), ["unknown", "unknown"], "0 on mains is no figure");
         assert_eq!(results("OL", Some(100.0), None, Some(true)), ["unknown", "unknown"]);
+        assert_eq!(
+            results("OL", Some(100.0), Some(65_535), Some(true)),
+            ["unknown", "unknown"],
+            "the end of a register"
+        );
+        assert_eq!(results("OL RB", Some(100.0), Some(1830), Some(true)), ["unknown", "unknown"], "it counts half");
+        assert_eq!(results("OL NOCOMM", Some(100.0), Some(1830), Some(true)), ["unknown", "unknown"]);
         let silent = Reading::unknown(FailureKind::Unreachable, "connection refused", Duration::ZERO);
         assert_eq!(words(silent, Some(true)), ["unknown", "unknown"]);
     }

@@ -140,8 +140,9 @@ impl<'a> Judge<'a> {
         };
         let ending: BTreeSet<&NodeName> =
             config.nodes.iter().filter(|(_, node)| judge.ends(node)).map(|(name, _)| name).collect();
-        judge.darkens = judge.own_ends || !ending.is_empty();
-        judge.only = judge.part(&ending);
+        let speaks_for_all = judge.is_fed_to_nobody();
+        judge.darkens = judge.own_ends || !ending.is_empty() || speaks_for_all;
+        judge.only = if speaks_for_all { None } else { judge.part(&ending) };
         let goes_off = |(name, node): &(&'a NodeName, &Node)| {
             let is_own = own.node.as_ref() == Some(*name);
             let can_come_back = judge.ends(node) || node.wake.is_some();
@@ -149,6 +150,12 @@ impl<'a> Judge<'a> {
         };
         let off = config.nodes.iter().filter(goes_off).map(|(name, _)| name).collect();
         Self { off, ..judge }
+    }
+
+    /// Whether one of the UPSes feeds nothing that is written down: it speaks for the whole cluster.
+    fn is_fed_to_nobody(&self) -> bool {
+        let feeds_nodes = self.config.nodes.values().any(|node| node.feeds.is_empty());
+        !feeds_nodes && self.upses.iter().any(|ups| self.config.unnamed_upses.contains(ups))
     }
 
     /// The nodes that go while the rest runs on; None where the rest would have no quorum, or nothing would be left out.

@@ -19,10 +19,10 @@ use super::identity::{role_mismatch, same_host_twice};
 use super::load_cut;
 use super::scene::{Draft, Scene};
 use super::step::Step;
-use crate::config::{CoordinationRole, Drift, Node};
+use crate::config::{CoordinationRole, Drift, Node, UpsScope};
 use crate::desired::DeclaredHealth;
-use crate::desired::ups_policy::Assessment;
-use crate::model::{FailureKind, NodeName, Role};
+use crate::desired::ups_policy::{self, Assessment};
+use crate::model::{FailureKind, NodeName, Role, UpsName};
 use crate::snapshot::{Datastore, UnitState};
 use crate::status::{HostState, UpsVerdict};
 
@@ -132,27 +132,63 @@ fn guards(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName) -> bo
         draft.blockers.push(Blocker::PeerMayNotStart);
     }
     let is_battery_allowed = options.allow_on_battery || scene.config.coordination.allow_startup_on_battery;
-    if !is_battery_allowed {
-        battery_guard(scene, draft);
-    }
     peers::guard(scene, draft);
     let is_open = before == (draft.blockers.len(), draft.waits.len());
-    // A unit that drifted in a running cluster knows no gate.
-    if is_battery_allowed || scene.episode.converged.is_some() {
-        return Gates { is_open, ..Gates::open() };
+    let mut gates = Gates { is_open, held: load_cut::held(scene, draft, &starts) };
+    if !is_battery_allowed {
+        battery_guard(scene, draft, &starts, &mut gates);
+        if scene.episode.converged.is_none() {
+            let held = recharge::gate(scene, draft, starts);
+            gates.is_open &= !held.all;
+            gates.held.extend(held.nodes);
+        } else {
+            gates.held.extend(cut_in_calm(scene, draft, starts));
+        }
     }
-    let held = recharge::gate(scene, draft, starts);
-    Gates { is_open: is_open && !held.all, held: held.nodes }
+    gates
 }
 
-fn battery_guard(scene: &Scene<'_>, draft: &mut Draft) {
+/// Who is held in a cluster that was as desired: a unit that drifted knows no gate, a host that went with its power does.
+fn cut_in_calm(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName) -> bool) -> BTreeSet<NodeName> {
+    let is_asked = |name: &NodeName| starts(name) && has_booted(scene, name);
+    let asked: BTreeSet<NodeName> =
+        scene.nodes().map(|(name, _)| name).filter(|name| is_asked(name)).cloned().collect();
+    if asked.is_empty() {
+        return asked;
+    }
+    let held = recharge::gate(scene, draft, is_asked);
+    if held.all { asked } else { held.nodes }
+}
+
+/// Whether a host has booted since the cluster last was as desired.
+fn has_booted(scene: &Scene<'_>, name: &NodeName) -> bool {
+    let up_for = scene.host(name).and_then(|host| host.up_for);
+    let settled_for = scene.episode.converged.as_ref().map(|converged| converged.age(scene.now));
+    up_for.zip(settled_for).is_some_and(|(up, settled)| up < settled)
+}
+
+/// Nothing starts on battery. Where an outage takes only the nodes that hang on its UPS, it holds only those, and everybody
+/// where it feeds this host, or nobody knows what it feeds.
+fn battery_guard(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName) -> bool, gates: &mut Gates) {
+    let is_for_all = |ups: &UpsName| {
+        let is_own = scene.config.own_host.feeds.contains(ups) || scene.config.unnamed_upses.contains(ups);
+        is_own || scene.config.ups_policy.scope == UpsScope::Cluster
+    };
+    let loads = ups_policy::loads(scene.config);
     for (name, assessment) in &scene.power.upses {
         match assessment.verdict {
-            UpsVerdict::OnBattery | UpsVerdict::Critical => {
-                draft.blockers.push(Blocker::OnBattery { ups: name.clone(), status: assessment.evidence.clone() });
-            }
-            UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => {}
+            UpsVerdict::OnBattery | UpsVerdict::Critical => {}
+            UpsVerdict::OnLine | UpsVerdict::Unknown | UpsVerdict::Ignored => continue,
         }
+        let fed = loads.iter().filter(|load| load.feeds.contains(name) && load.runs_on_battery(scene.power));
+        let held: BTreeSet<NodeName> = fed.filter_map(|load| load.node).filter(|node| starts(node)).cloned().collect();
+        if is_for_all(name) {
+            gates.is_open = false;
+        } else if held.is_empty() {
+            continue;
+        }
+        gates.held.extend(held);
+        draft.blockers.push(Blocker::OnBattery { ups: name.clone(), status: assessment.evidence.clone() });
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::blocker::{WaitReason, Warning};
@@ -26,6 +27,9 @@ const POWER_OFF_LIMIT: Duration = Duration::from_secs(20);
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 /// So often a cut is tried at the end of a descent before this host goes without it.
 const ATTEMPTS: u32 = 2;
+
+/// So much later than its delay a UPS may cut: drivers send the command within seconds, and UPSes count in their own steps.
+const CUT_MARGIN: Duration = Duration::from_secs(30);
 
 /// How far the cut of one UPS is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +71,7 @@ pub fn is_marked(scene: &Scene<'_>, mark: &LoadCut, ups: &UpsName) -> bool {
 
 /// Whether a mark may be dropped because a host that the UPS feeds has come back: not while the cut may still be coming.
 pub fn is_over(mark: &LoadCut, cut: Option<&CutLoad>, now: &crate::model::Now) -> bool {
-    mark.told.boot_id != now.boot_id || cut.is_none_or(|cut| mark.told.age(now) > cut.delay)
+    mark.told.boot_id != now.boot_id || cut.is_none_or(|cut| mark.told.age(now) > cut.delay + CUT_MARGIN)
 }
 
 fn cuts<'a>(scene: &Scene<'a>) -> impl Iterator<Item = (&'a UpsName, &'a CutLoad)> + use<'a> {
@@ -363,4 +367,30 @@ pub(super) fn returning(scene: &Scene<'_>, name: &NodeName) -> Option<(WaitReaso
     let limit = cut.delay + scene.config.startup.node_wait;
     let evidence = format!("UPS {ups} was told to cut its load and to return");
     (since < limit).then(|| (WaitReason::NodeReachable { node: name.clone(), evidence }, since, limit))
+}
+
+/// The nodes that nothing is started on, and that are not woken, because their UPSes were told to cut their loads and have not yet:
+/// only the UPS itself could take that back. Says what is waited for.
+pub(super) fn held(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName) -> bool) -> BTreeSet<NodeName> {
+    let coming: BTreeMap<&UpsName, (Duration, Duration)> = cuts(scene)
+        .filter_map(|(ups, cut)| {
+            let is_told = !matches!(progress(scene, ups), Progress::Untold);
+            let since = scene.ledger.load_cuts.get(ups).filter(|_| is_told)?.told.age(scene.now);
+            let limit = cut.delay + CUT_MARGIN;
+            (since <= limit).then_some((ups, (since, limit)))
+        })
+        .collect();
+    let mut held = BTreeSet::new();
+    for (name, node) in scene.config.nodes.iter().filter(|(name, _)| starts(name)) {
+        let is_cut = |ups: &&UpsName| coming.contains_key(*ups);
+        if node.feeds.iter().filter(|ups| !is_cut(ups)).count() >= node.min_supplies {
+            continue;
+        }
+        let Some((ups, (since, limit))) = node.feeds.iter().find_map(|ups| coming.get_key_value(ups)) else { continue };
+        held.insert(name.clone());
+        if scene.host_state(name) == HostState::Up {
+            draft.wait(WaitReason::LoadCut { ups: (*ups).clone(), node: name.clone() }, *since, Some(*limit));
+        }
+    }
+    held
 }

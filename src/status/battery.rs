@@ -93,6 +93,10 @@ pub(super) fn row(scene: &Scene<'_>, ups: &UpsName) -> Option<BatteryRow> {
     }
     let battery = ups_policy::battery(scene.ledger, ups);
     let configured = scene.config.upses.get(ups)?.recharge;
+    let held = battery.own_count(configured, scene.now);
+    // In an outage the count goes on where that ends; until then its charge says more.
+    let reading = scene.snapshot.upses.get(ups).and_then(|it| it.value()).filter(|_| battery.is_outage_open());
+    let charge = reading.and_then(|reading| reading.charge_percent).map(|charge| battery.percent_of_full(charge));
     Some(BatteryRow {
         full_runtime: battery.full_runtime(),
         record: calm.as_ref().map(|calm| RecordRow {
@@ -111,7 +115,7 @@ pub(super) fn row(scene: &Scene<'_>, ups: &UpsName) -> Option<BatteryRow> {
             age: proven.at.age(scene.now),
             is_recent: battery.proven_recently(scene.now).is_some(),
         }),
-        own_count_percent: battery.own_count(configured, scene.now),
+        own_count_percent: charge.map_or(held, |charge| charge.min(held)),
         recharge: recharge.unwrap_or(configured),
         is_recharge_learned: recharge.is_some(),
     })

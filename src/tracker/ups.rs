@@ -16,11 +16,14 @@ use super::low::Seconds;
 use crate::config::UpsPolicy;
 use crate::desired::ups_policy::words::{Sense, sense};
 use crate::model::{seconds, seconds_option};
-use crate::snapshot::{UpsReading, UpsWord};
+use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 
 use self::discharge::OnLineDischarge;
 pub use self::drawn::{Climb, DrawnFrom, Figures};
 pub use self::line::{Line, Outage};
+
+/// A charge up to this, percent, may stand for as long as it likes.
+const REPEATS_CHARGE: f64 = 5.0;
 
 /// A charge of 0 that stands on line for so long without charging is no measurement.
 const ZERO_CHARGE: Duration = Duration::from_secs(120);
@@ -69,6 +72,12 @@ pub struct UpsMemory {
     pub climb: Option<Climb>,
     /// What is said to be a discharge although mains are said to be there.
     pub discharge: Option<OnLineDischarge>,
+    /// What it said last ...
+    pub said: Option<Said>,
+    /// ... and since when it has said nothing else.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub same_since: Option<Duration>,
     /// When its witness was last seen.
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -82,6 +91,26 @@ pub struct UpsSample {
     pub began: Duration,
     /// What it said.
     pub reading: UpsReading,
+}
+
+/// Words and figures of one answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// `ups.status`, as it is meant.
+    pub status: UpsStatus,
+    /// `battery.runtime`.
+    #[serde(with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// `battery.charge`, percent.
+    pub charge: Option<f64>,
+}
+
+impl Said {
+    fn of(reading: &UpsReading) -> Self {
+        Self { status: reading.status.clone(), runtime: reading.runtime, charge: reading.charge_percent }
+    }
 }
 
 /// Polls in a row that say, each alone, that the time has come.
@@ -128,6 +157,8 @@ impl UpsMemory {
             zero_charge_since: self.zero_charge_since,
             climb: self.climb.clone(),
             discharge: self.discharge.clone(),
+            said: self.said.clone(),
+            same_since: self.same_since,
             witness_seen: self.witness_seen,
         }
     }
@@ -167,21 +198,14 @@ impl UpsMemory {
         }
         let reading = &self.heard(reading, began);
         let sense = sense(&reading.status);
+        // A driver that waits, or says OFF for a moment, takes nothing back, as no answer does.
+        if sense != Sense::Silent {
+            self.take_words(reading, began, policy);
+        }
+        if self.said.as_ref() != Some(&Said::of(reading)) {
+            (self.said, self.same_since) = (Some(Said::of(reading)), Some(began));
+        }
         let previous = self.figures.as_ref().map(|figures| figures.runtime);
-        if !reading.status.has(UpsWord::Fsd) {
-            self.saw_fsd_rise = false;
-        } else if !self.words_since.contains_key(&UpsWord::Fsd) {
-            // What came back with the first word after a silence may have stood all along.
-            self.saw_fsd_rise = self
-                .last_word()
-                .is_some_and(|last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy));
-        }
-        self.words_since.retain(|word, _| reading.status.has(*word));
-        let discharging = self.discharge.as_ref().filter(|one| one.is_believed).map(|one| one.from.began);
-        for word in reading.status.words.iter() {
-            let since = discharging.filter(|_| word == UpsWord::Ob).unwrap_or(began);
-            self.words_since.entry(word).or_insert(since);
-        }
         if previous != Some(reading.runtime) {
             self.runtime_since = Some(began);
         }
@@ -195,6 +219,30 @@ impl UpsMemory {
         self.samples.push_back(UpsSample { began, reading: reading.clone() });
     }
 
+    /// Since when each word stands.
+    fn take_words(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
+        let is_first = self.last.is_none();
+        if !reading.status.has(UpsWord::Fsd) {
+            self.saw_fsd_rise = false;
+        } else if !self.words_since.contains_key(&UpsWord::Fsd) {
+            // What came back with the first word after a silence may have stood all along.
+            self.saw_fsd_rise = self
+                .last_word()
+                .is_some_and(|last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy));
+        }
+        self.words_since.retain(|word, _| reading.status.has(*word));
+        let discharging = self.discharge.as_ref().filter(|one| one.is_believed).map(|one| one.from.began);
+        for word in reading.status.words.iter() {
+            let since = match word {
+                UpsWord::Ob => discharging.unwrap_or(began),
+                // What the first answer on line has beside it may have stood all along.
+                UpsWord::Cal | UpsWord::Test if is_first && reading.status.has(UpsWord::Ol) => Duration::ZERO,
+                _ => began,
+            };
+            self.words_since.entry(word).or_insert(since);
+        }
+    }
+
     fn take_power(&mut self, sense: Sense, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
         match sense {
             Sense::OnBattery | Sense::LowOnBattery | Sense::Calibrating | Sense::Forced => {
@@ -203,7 +251,9 @@ impl UpsMemory {
                 let believed = self.discharge.as_ref().filter(|one| one.is_believed);
                 let since = believed.map_or(began, |one| one.from.began);
                 let first_charge = believed.and_then(|one| one.from.charge).or(charge);
-                let outage = self.outage.get_or_insert(Outage { since, last: began, charge, first_charge });
+                let is_test = sense == Sense::Calibrating && self.is_test_new(began);
+                let new = Outage { since, last: began, charge, first_charge, is_test };
+                let outage = self.outage.get_or_insert(new);
                 outage.last = began;
                 outage.charge = charge.or(outage.charge);
             }
@@ -227,6 +277,15 @@ impl UpsMemory {
             }
             Sense::Silent | Sense::Bypassed => {}
         }
+    }
+
+    /// Since when it repeats itself word by word and figure by figure, on battery: no battery that is drawn from does for long. None
+    /// where it tells no figures, or they are at their end: then there is nothing that could change.
+    pub fn repeats_since(&self) -> Option<Duration> {
+        let said = self.said.as_ref().filter(|said| said.status.has(UpsWord::Ob))?;
+        let has_runtime = said.runtime.is_some_and(|runtime| !runtime.is_zero());
+        let moves = said.charge.map_or(has_runtime, |charge| charge > REPEATS_CHARGE);
+        self.same_since.filter(|_| moves)
     }
 
     /// Whether the charge is a 0 that stood on line without charging: no measurement.

@@ -49,7 +49,14 @@ fn learned(simulation: &mut Simulation, runtime: Duration, proven: Duration, ago
         longer_since: None,
     };
     let at = before(simulation, ago);
-    let proven = Proven { lasted: proven, load: Some(100.0), fall_percent: None, at };
+    let proven = Proven {
+        lasted: proven,
+        load: Some(100.0),
+        fall_percent: None,
+        in_spite_of_lb: true,
+        in_spite_of_rb: true,
+        at,
+    };
     let known = simulation.desk.ledger.devices.remove(&pyrphoros()).unwrap_or_default();
     let device = Device { calm: Some(calm), proven: Some(proven), ..known };
     simulation.desk.ledger.devices.insert(pyrphoros(), device);
@@ -127,4 +134,24 @@ fn a_battery_below_the_gate_or_the_trigger_is_named_in_calm_times() {
         let evidence = warned.iter().find_map(small).unwrap_or_else(|| panic!("{warned:?}"));
         assert!(evidence.contains(&format!("it gives {} s", proven * 60)) && evidence.contains(said), "{evidence}");
     }
+}
+
+#[test]
+fn what_was_learned_of_a_battery_outlives_a_reload_without_its_ups_and_another_name() {
+    let mut simulation = converged();
+    simulation.world.upses.values_mut().for_each(|battery| battery.lie.device = Some("3B1234X".to_owned()));
+    simulation.run_until(2 * MINUTE, |_| false);
+    learned(&mut simulation, 20 * MINUTE, 18 * MINUTE, 40 * DAY);
+    let has_proof = |simulation: &Simulation| {
+        simulation.desk.ledger.devices.get(&pyrphoros()).is_some_and(|device| device.proven.is_some())
+    };
+    let settings = simulation.config.upses.remove(&pyrphoros()).expect("it is configured");
+    simulation.run_until(MINUTE, |_| false);
+    assert!(has_proof(&simulation), "a reload without it may be a mistake");
+    // The same device under the name that it had before.
+    let device = simulation.desk.ledger.devices.remove(&pyrphoros()).expect("it is kept");
+    simulation.desk.ledger.devices.insert(UpsName::from("before"), device);
+    simulation.config.upses.insert(pyrphoros(), settings);
+    simulation.run_until(MINUTE, |_| false);
+    assert!(has_proof(&simulation) && simulation.desk.ledger.devices.len() == 1, "its serial number tells it");
 }

@@ -266,7 +266,8 @@ fn upses(raw: &RawConfig, found: &mut Findings) -> BTreeMap<UpsName, Ups> {
 
 fn ups(raw: &RawUps, config: &RawConfig, found: &mut Findings) -> Option<Ups> {
     let (username, password_file) = (raw.username.value(), raw.password_file.value());
-    if username.is_some() != password_file.is_some() {
+    let is_read = !found.has(&raw.username.at) && !found.has(&raw.password_file.at);
+    if is_read && username.is_some() != password_file.is_some() {
         let (at, other) =
             if username.is_some() { (&raw.password_file.at, "username") } else { (&raw.username.at, "password_file") };
         found.mistake_with(at, format!("is missing, but {other} is given"), "give both or none");
@@ -529,7 +530,8 @@ fn feeds_of_all(raw: &RawConfig, inventory: &Inventory, found: &mut Findings) {
         let Some(name) = ups.name.value().map(UpsName::new) else { continue };
         let feeds_any = inventory.nodes.values().any(|node| node.feeds.contains(&name));
         if !feeds_any && !inventory.own_host.feeds.contains(&name) {
-            found.warning(&ups.name.at, format!("\"{name}\" feeds nothing"), "list it under the feeds of its nodes");
+            let problem = format!("\"{name}\" feeds nothing, so it speaks for the whole cluster");
+            found.warning(&ups.name.at, problem, "list it under the feeds of what it feeds, or leave it out");
         }
     }
 }

@@ -152,7 +152,14 @@ mod tests {
         let now =
             Now { boottime: Duration::ZERO, boot_id: "b".into(), wall: jiff::Timestamp::UNIX_EPOCH, wall_synced: true };
         let lasted = Duration::from_secs(7200);
-        let proven = Proven { lasted, load: Some(10.0), fall_percent: None, at: now.stamp() };
+        let proven = Proven {
+            lasted,
+            load: Some(10.0),
+            fall_percent: None,
+            in_spite_of_lb: true,
+            in_spite_of_rb: true,
+            at: now.stamp(),
+        };
         assert_eq!(proven.full(Some(100.0)), lasted / 10);
         assert_eq!(proven.full(Some(1.0)), lasted * 4, "and not without end at a smaller one");
         assert_eq!(proven.full(None), lasted / 10, "a load that nobody knows may be a full one");

@@ -26,12 +26,11 @@ const CAL_BEFORE_OB: Duration = Duration::from_secs(60);
 /// LB with at least this charge, and with time left above the trigger, contradicts itself: some UPSes flash it whenever
 /// mains are lost. It must then stand for the debounce.
 const LB_DOUBTED_CHARGE: f64 = 50.0;
+/// With less charge its own runtime must be so many times the trigger to contradict it.
+const LB_DOUBTED_TIMES: u32 = 2;
 
 /// Where nothing tells a time, a charge this low is the last moment: the last points go in no time.
 const LAST_CHARGE: f64 = 10.0;
-
-/// A small load moves a charge so much more slowly.
-const SATURATED_PATIENCE: u32 = 20;
 
 /// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
 const BARE_PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +61,12 @@ pub struct Assessment {
     pub sure_left: Option<Duration>,
     /// The polls in a row that say, each alone, that the time has come.
     pub low: Option<LowRun>,
+    /// For how long it has said OB without a word of OL in between.
+    pub drawn_for: Option<Duration>,
+    /// Whether its last answer tells no figures.
+    pub is_bare: bool,
+    /// For how long it has repeated its words and figures on battery.
+    pub repeats_for: Option<Duration>,
 }
 
 impl Assessment {
@@ -91,6 +96,9 @@ impl Assessment {
             is_brief: false,
             sure_left: None,
             low: None,
+            drawn_for: None,
+            is_bare: false,
+            repeats_for: None,
         }
     }
 }
@@ -124,6 +132,8 @@ pub(super) struct Look<'a> {
     pub(super) polls: &'a UpsMemory,
     /// Why there is no fresh reading.
     pub(super) failure: Option<String>,
+    /// Since when it repeats itself, where it has done so for longer than its battery can last.
+    pub(super) repeats_since: Option<Duration>,
     pub(super) on_battery_for: Option<Duration>,
     /// Whether the ledger's word of an outage is of this boot.
     pub(super) seen_on_battery_this_boot: bool,
@@ -185,9 +195,11 @@ impl Look<'_> {
             }
         }
         let is_empty_word = reading.charge_low_percent.is_some_and(|low| low >= LB_EMPTY_WORD_CHARGE);
+        // A proof speaks of the battery that stood it: what the UPS says since then is news of it.
         let is_disproved = self.is_standing(UpsWord::Lb)
             && self.battery.proven_recently(self.now).is_some_and(|proven| {
-                proven.full(reading.load_percent).mul_f64(self.share_left(reading)) > self.trigger_at
+                proven.in_spite_of_lb
+                    && proven.full(reading.load_percent).mul_f64(self.share_left(reading)) > self.trigger_at
             });
         if is_empty_word || is_disproved {
             status = status.without(UpsWord::Lb);
@@ -222,7 +234,7 @@ impl Look<'_> {
         // While hecate itself was away for long the UPS may have said anything.
         let began = self.now.boottime.saturating_sub(self.memory_age);
         let was_away = last_word.is_some_and(|last| began.saturating_sub(last) > UpsMemory::gap_max(self.policy));
-        let last_word = last_word.unwrap_or(began);
+        let last_word = self.repeats_since.or(last_word).unwrap_or(began);
         let heard_until = if was_away { began } else { last_word };
         let silent_for = self.now.since(heard_until).max(self.kept_silence.unwrap_or_default());
         let verdict = |verdict, evidence| {
@@ -316,8 +328,11 @@ impl Look<'_> {
         !(was_seen_rising && rose_on_line && self.now.since(*flagged) < FSD_ON_LINE_OBEYED)
     }
 
-    /// CAL or TEST that stood long before OB came.
+    /// CAL or TEST that stood long before OB came. What began as a test is one, also where the word was away for a moment.
     fn is_stuck_in(&self, word: UpsWord, status: &UpsStatus) -> bool {
+        if self.polls.outage.as_ref().is_some_and(|outage| outage.is_test) {
+            return false;
+        }
         let since = |word| self.polls.words_since.get(&word).copied();
         match (since(word), since(UpsWord::Ob)) {
             (Some(cal), Some(ob)) => status.has(word) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
@@ -329,22 +344,33 @@ impl Look<'_> {
         let word = if status.has(UpsWord::Cal) { UpsWord::Cal } else { UpsWord::Test };
         let stood = self.stood(&[word]).unwrap_or_default();
         // A test that the mains were lost in looks like a test: its last warning counts.
-        let is_low = word == UpsWord::Test && status.has(UpsWord::Lb);
-        if stood < self.policy.calibration_max && !is_low {
+        let is_low = (word == UpsWord::Test || self.says_cal_of_a_test()) && status.has(UpsWord::Lb);
+        if stood < self.policy.calibration_max && !is_low && !self.is_confirmed {
             let doing = if word == UpsWord::Cal { "calibrating" } else { "testing its battery" };
             return self.verdict(UpsVerdict::OnBattery, format!("{doing} for {} s ({status})", stood.as_secs()));
         }
-        let status = status.without(UpsWord::Cal).without(UpsWord::Test);
-        if sense(&status) == Sense::LowOnBattery { self.low_on_battery(&status) } else { self.on_battery(&status) }
+        let outage = status.without(UpsWord::Cal).without(UpsWord::Test);
+        if sense(&outage) == Sense::LowOnBattery { self.low_on_battery(status) } else { self.on_battery(status) }
+    }
+
+    /// Whether its driver says CAL of the short test that its UPS makes by itself, as of a calibration (blazer.c, nutdrv_qx.c:
+    /// "test in progress"; netxml-ups).
+    fn says_cal_of_a_test(&self) -> bool {
+        let driver = self.polls.samples.back().and_then(|last| last.reading.device.driver.as_deref());
+        driver.is_some_and(|driver| ["blazer", "nutdrv_qx", "netxml"].iter().any(|one| driver.starts_with(one)))
     }
 
     fn low_on_battery(&self, status: &UpsStatus) -> Assessment {
         let words = if status.has(UpsWord::Lb) { [UpsWord::Ob, UpsWord::Lb] } else { [UpsWord::Ob, UpsWord::Depleted] };
         let stood = self.stood(&words).unwrap_or_default();
         let index = self.polls.samples.len().saturating_sub(1);
-        let is_high = |sample: &UpsSample| sample.reading.charge_percent.is_some_and(|it| it >= LB_DOUBTED_CHARGE);
-        let has_time = self.time_left(index).is_none_or(|it| it.left > self.trigger_at);
-        let is_doubted = self.polls.samples.back().is_some_and(is_high) && has_time;
+        let charge = self.polls.samples.back().and_then(|last| last.reading.charge_percent);
+        let is_high = charge.is_some_and(|it| it >= LB_DOUBTED_CHARGE);
+        let is_doubted = match self.time_left(index) {
+            Some(time) if is_high => time.left > self.trigger_at,
+            Some(time) => !time.is_doubted && time.left > self.trigger_at * LB_DOUBTED_TIMES,
+            None => is_high || charge.is_none() && self.came_with_ob(words[1]),
+        };
         // A word that always stood says that the battery is worn, not that it ends now: it waits for the debounce.
         let must_wait = is_doubted || self.is_standing(words[1]);
         let must_stand = if must_wait { self.policy.ob_lb.max(self.policy.debounce) } else { self.policy.ob_lb };
@@ -353,6 +379,12 @@ impl Look<'_> {
             return Assessment { is_urgent: true, sure_left: None, ..self.verdict(UpsVerdict::Critical, evidence) };
         }
         self.on_battery(status)
+    }
+
+    /// Whether a word came with OB, or a moment after it: some UPSes flash it at the transfer.
+    fn came_with_ob(&self, word: UpsWord) -> bool {
+        let since = |word| self.polls.words_since.get(&word).copied();
+        since(word).zip(since(UpsWord::Ob)).is_some_and(|(word, ob)| word.saturating_sub(ob) < self.policy.debounce)
     }
 
     /// Nothing was said in this life of hecate: what was said before goes on, or not, with the first answer.
@@ -382,7 +414,8 @@ impl Look<'_> {
         let Some(sample) = self.polls.samples.get(index) else { return (false, "no poll".to_owned()) };
         let sign = |is_low: bool| if is_low { "<=" } else { ">" };
         let least = self.policy.charge_percent_min;
-        let charge = time_left::charge(self.polls, sample).filter(|_| !self.is_charge_frozen(sample));
+        let charge = time_left::charge(self.polls, sample)
+            .filter(|_| !time_left::is_charge_frozen(self.polls, sample, self.policy));
         if let Some(TimeLeft { left, figures, is_doubted }) = self.time_left(index) {
             if let Some(charge) = charge.filter(|charge| is_doubted && *charge <= least && left > self.trigger_at) {
                 return (true, format!("{figures}; charge {charge} % <= {least} %"));
@@ -432,16 +465,6 @@ impl Look<'_> {
         sample.began.saturating_sub(told)
     }
 
-    /// Whether the charge has not moved by a point since the battery is drawn from, for too long to be true.
-    fn is_charge_frozen(&self, sample: &UpsSample) -> bool {
-        self.polls.drawn_from.as_ref().is_some_and(|from| {
-            let fell = from.charge.zip(sample.reading.charge_percent).map(|(from, to)| from - to);
-            let stood = sample.began.saturating_sub(from.began);
-            let patience = if time_left::is_saturated(sample) { SATURATED_PATIENCE } else { 1 };
-            fell.is_some_and(|fell| fell.abs() < 1.0) && stood >= self.policy.charge_frozen * patience
-        })
-    }
-
     /// The low polls in a row, the latest one included. Polls nearer to each other than the driver's interval show the same
     /// value twice and count once; what was said before a restart counts on where it was said a moment ago.
     fn low_run(&self, index: usize) -> Option<LowRun> {
@@ -482,7 +505,7 @@ impl Look<'_> {
         let has_stood = self.stood(&[UpsWord::Rb]).is_some_and(|stood| stood >= self.policy.debounce);
         let is_worn = (has_stood || self.is_standing(UpsWord::Rb))
             && !self.ups.ignored_words.contains(&UpsWord::Rb)
-            && self.battery.proven_recently(self.now).is_none();
+            && self.battery.proven_recently(self.now).is_none_or(|proven| !proven.in_spite_of_rb);
         Knows { policy: self.policy, battery: self.battery, is_worn }
     }
 
@@ -536,6 +559,9 @@ impl Look<'_> {
             is_brief: false,
             sure_left: self.sure_left(),
             low: None,
+            drawn_for: self.polls.drawn_from.as_ref().map(|from| self.now.since(from.began)),
+            is_bare: self.polls.samples.back().is_some_and(time_left::is_bare),
+            repeats_for: self.polls.repeats_since().map(|since| self.now.since(since)),
         }
     }
 
@@ -549,6 +575,9 @@ impl Look<'_> {
             REMARKS.iter().filter(|(word, _)| status.has(*word)).map(|(_, text)| (*text).to_owned()).collect();
         if status.has(UpsWord::Fsd) && is_on_line(status) {
             said.push("still says FSD although mains are there: restart upsd to clear it".to_owned());
+        }
+        if let Some(gone) = self.gone.filter(|_| is_on_line(status)) {
+            said.push(format!("says that it is on line, but {gone}: look whether its driver hangs"));
         }
         if status.has(UpsWord::Lb) && is_on_line(status) {
             said.push("low battery while on line (OL LB)".to_owned());

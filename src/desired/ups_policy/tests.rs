@@ -16,6 +16,7 @@ struct Polls {
     ledger: Ledger,
     memory: Memory,
     snapshot: Snapshot,
+    driver: Option<String>,
     time: Duration,
 }
 
@@ -38,6 +39,7 @@ fn polls() -> Polls {
         ledger: Ledger::default(),
         memory: Memory { began: Duration::from_secs(1000), ..Memory::default() },
         snapshot: Snapshot::default(),
+        driver: None,
         time: Duration::from_secs(1000),
     }
 }
@@ -63,6 +65,7 @@ impl Polls {
                 charge_percent,
                 runtime: runtime.map(Duration::from_secs),
                 driver_interval: Some(Duration::from_secs(1)),
+                device: crate::snapshot::DeviceId { driver: self.driver.clone(), ..Default::default() },
                 ..UpsReading::default()
             };
             self.observe(Reading::known(reading, self.time));
@@ -334,19 +337,20 @@ fn a_low_battery_that_always_stood_waits_for_the_debounce_and_is_disproved_by_a_
     let worn = || polls().says(60, "OL LB RB", Some(3600));
     assert_eq!(worn().says(4, "OB LB RB", Some(3600)).obeys(), ClusterState::Running);
     assert_eq!(worn().says(8, "OB LB RB", Some(3600)).obeys(), ClusterState::Poweroff);
-    let mut proven = worn();
-    let device = crate::ledger::Device {
-        proven: Some(crate::ledger::Proven {
-            lasted: Duration::from_secs(3000),
-            load: None,
-            fall_percent: Some(80.0),
-            at: proven.now().stamp(),
-        }),
-        ..Default::default()
+    let with_proof = |in_spite_of_lb, in_spite_of_rb| {
+        let mut proven = worn();
+        let (lasted, at) = (Duration::from_secs(3000), proven.now().stamp());
+        let of =
+            crate::ledger::Proven { lasted, load: None, fall_percent: Some(80.0), in_spite_of_lb, in_spite_of_rb, at };
+        proven.ledger.devices.insert(UPS.into(), crate::ledger::Device { proven: Some(of), ..Default::default() });
+        proven
     };
-    proven.ledger.devices.insert(UPS.into(), device);
-    let proven = proven.says(30, "OB LB RB", Some(3600));
+    let proven = with_proof(true, true).says(30, "OB LB RB", Some(3600));
     assert_eq!(proven.obeys(), ClusterState::Running, "{}", proven.evidence());
+    let rose_since = with_proof(false, true).says(30, "OB LB RB", Some(3600));
+    assert_eq!(rose_since.obeys(), ClusterState::Poweroff, "a proof that is older than LB says nothing against it");
+    let worn_since = with_proof(true, false).says(30, "OB RB", Some(800));
+    assert_eq!(worn_since.obeys(), ClusterState::Poweroff, "{}", worn_since.evidence());
 }
 
 #[test]
@@ -354,7 +358,14 @@ fn what_was_proven_caps_what_a_ups_promises_and_stands_in_where_it_promises_noth
     let with_proof = |seconds| {
         let mut polls = polls();
         let (lasted, at) = (Duration::from_secs(seconds), polls.now().stamp());
-        let proven = Some(crate::ledger::Proven { lasted, load: None, fall_percent: None, at });
+        let proven = Some(crate::ledger::Proven {
+            lasted,
+            load: None,
+            fall_percent: None,
+            in_spite_of_lb: true,
+            in_spite_of_rb: true,
+            at,
+        });
         let device = crate::ledger::Device { proven, ..Default::default() };
         polls.ledger.devices.insert(UPS.into(), device);
         polls
@@ -401,6 +412,17 @@ fn a_test_of_the_battery_that_begins_in_an_outage_is_none() {
     }
     let again = polls().says(5, "OL", Some(3600)).says(90, "OB DISCHRG", Some(1800)).says(70, "OL CHRG", Some(1800));
     assert_eq!(again.says(30, "OB CAL", Some(60)).obeys(), ClusterState::Running);
+}
+
+#[test]
+fn a_driver_that_says_cal_of_a_test_is_heard_when_it_says_low_battery() {
+    let of = |driver: &str| {
+        let mut polls = polls();
+        polls.driver = Some(driver.to_owned());
+        polls.says(5, "OL", Some(3600)).says(30, "OB CAL", Some(3600)).says(30, "OB CAL LB", Some(10)).obeys()
+    };
+    assert_eq!(of("nutdrv_qx"), ClusterState::Poweroff);
+    assert_eq!(of("usbhid-ups"), ClusterState::Running, "a calibration goes down to LB");
 }
 
 #[test]

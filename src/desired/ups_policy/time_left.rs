@@ -25,7 +25,7 @@ const SATURATED_LOAD: f64 = 10.0;
 /// poll slow variables every 30 s or so.
 const FROZEN: Duration = Duration::from_secs(60);
 
-/// An estimate is compared with the median of so many of the latest polls ...
+/// An estimate is compared with the median of so many of the driver's latest readings ...
 const JUMP_POLLS: usize = 8;
 /// ... and is a jump when it is more than so many times that: no load changes so in seconds.
 const JUMP_FACTOR: f64 = 2.0;
@@ -53,6 +53,9 @@ const DEEP_FALL: f64 = 30.0;
 const DEEP_GOES_ON: f64 = 5.0;
 /// ... within this time, or a refresh of the driver. A charge that is made of the voltage drops at the transfer and stands then.
 const DEEP_TIME: Duration = Duration::from_secs(20);
+
+/// A small load moves a charge so much more slowly.
+const SATURATED_PATIENCE: u32 = 20;
 
 /// What is left, and where that comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,16 +85,17 @@ pub(super) fn at(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<Ti
     let sample = polls.samples.get(index)?;
     let own = own_word(polls, index, knows);
     let load = sample.reading.load_percent;
-    let proven = knows.battery.proven_left(charge(polls, sample), load).map(|full| {
+    // Without a charge the time on battery tells how much of it is gone.
+    let told = charge(polls, sample).filter(|_| !is_charge_frozen(polls, sample, knows.policy));
+    let proven = knows.battery.proven_left(told, load).map(|full| {
         let drawn = polls.drawn_from.as_ref().map_or(Duration::ZERO, |from| sample.began.saturating_sub(from.began));
-        // Without a charge the time on battery tells how much of it is gone.
-        if charge(polls, sample).is_some() { full } else { full.saturating_sub(drawn) }
+        if told.is_some() { full } else { full.saturating_sub(drawn) }
     });
     let left = match (own, proven) {
         (Some(own), Some(proven)) if proven < own.left => Some(TimeLeft {
             left: proven,
             figures: format!("{}, but no more than {} s was proven", own.figures, proven.as_secs()),
-            is_doubted: true,
+            is_doubted: own.is_doubted,
         }),
         (None, Some(proven)) if !is_bare(sample) => Some(TimeLeft {
             left: proven,
@@ -145,6 +149,16 @@ pub(super) fn is_saturated(sample: &UpsSample) -> bool {
         && sample.reading.load_percent.is_some_and(|load| load > 0.0 && load <= SATURATED_LOAD)
 }
 
+/// Whether the charge has not moved by a point since the battery is drawn from, for too long to be true.
+pub(super) fn is_charge_frozen(polls: &UpsMemory, sample: &UpsSample, policy: &UpsPolicy) -> bool {
+    polls.drawn_from.as_ref().is_some_and(|from| {
+        let fell = from.charge.zip(sample.reading.charge_percent).map(|(from, to)| from - to);
+        let stood = sample.began.saturating_sub(from.began);
+        let patience = if is_saturated(sample) { SATURATED_PATIENCE } else { 1 };
+        fell.is_some_and(|fell| fell.abs() < 1.0) && stood >= policy.charge_frozen * patience
+    })
+}
+
 /// The charge of a poll, where it is a measurement.
 pub(super) fn charge(polls: &UpsMemory, sample: &UpsSample) -> Option<f64> {
     sample.reading.charge_percent.filter(|charge| *charge > 0.0 || !polls.is_charge_void())
@@ -162,11 +176,20 @@ fn credible(sample: &UpsSample) -> Option<Duration> {
 
 /// The UPS' own estimate: the median of the latest ones where it jumps up, counted down since it last changed.
 fn counted(polls: &UpsMemory, index: usize, runtime: Duration) -> TimeLeft {
-    let first = (index + 1).saturating_sub(JUMP_POLLS);
     let is_on_purpose = polls.samples.get(index).is_some_and(is_calibrating);
     let is_alike = |one: &&UpsSample| is_drawn(one) && is_calibrating(one) == is_on_purpose;
-    let latest = polls.samples.range(first..=index).filter(is_alike);
-    let mut latest: Vec<Duration> = latest.filter_map(credible).collect();
+    // What a driver has not read anew is the same reading, however often it is polled.
+    let mut reads: Vec<&UpsSample> = Vec::with_capacity(JUMP_POLLS);
+    for one in polls.samples.range(..=index).rev().filter(is_alike).filter(|one| credible(one).is_some()) {
+        let interval = one.reading.driver_interval.unwrap_or_default();
+        let is_new = reads.last().is_none_or(|later| {
+            later.reading.runtime != one.reading.runtime || later.began.saturating_sub(one.began) >= interval
+        });
+        if is_new && reads.len() < JUMP_POLLS {
+            reads.push(one);
+        }
+    }
+    let mut latest: Vec<Duration> = reads.into_iter().filter_map(credible).collect();
     latest.sort_unstable();
     let median = latest.get(latest.len().saturating_sub(1) / 2).copied().unwrap_or(runtime);
     if latest.len() > JUMP_POLLS / 2 && runtime > median.mul_f64(JUMP_FACTOR) {

@@ -141,3 +141,17 @@ fn a_ups_whose_upsd_runs_on_a_host_that_goes_off_is_named() {
         "the hecate host goes last, and nobody listens then"
     );
 }
+
+#[test]
+fn a_ups_that_feeds_nothing_speaks_for_the_whole_cluster() {
+    for scope in ["cluster", "affected"] {
+        let text = format!(
+            "kubeconfig: /etc/hecate/kubeconfig\nups_policy: {{scope: {scope}}}\nown_host: {{feeds: [rack]}}\nnodes:\n\
+             - {{name: cp-1, role: control-plane, feeds: [rack]}}\nupses:\n- {{name: rack, target: rack@localhost}}\n\
+             - {{name: closet, target: closet@localhost}}\n"
+        );
+        let foreseen = of(&Config::parse(&text).expect("the inventory is good").config, &["closet"]);
+        assert_eq!(fate(&foreseen, "cp-1"), (Goes::Stopped, Some(Back::StaysOn), Some(Back::StaysOn)), "{scope}");
+        assert_eq!(fate(&foreseen, "own").0, Goes::RunsOn, "{scope}");
+    }
+}

@@ -98,6 +98,13 @@ pub enum WaitReason {
         /// Which UPS.
         ups: UpsName,
     },
+    /// A UPS that was told to cut its load does so: what is started on it before is cut hard.
+    LoadCut {
+        /// Which.
+        ups: UpsName,
+        /// The node that it feeds, and that is up already.
+        node: NodeName,
+    },
     /// A UPS to speak: until then it is not known whether hosts that booted since its last word are on battery.
     UpsWord {
         /// The silent UPSes.
@@ -158,6 +165,7 @@ impl WaitReason {
             WaitReason::EtcdSnapshot { .. } => "etcd-snapshot",
             WaitReason::HostOff { .. } => "host-off",
             WaitReason::MainsStable { .. } => "mains-stable",
+            WaitReason::LoadCut { .. } => "load-cut",
             WaitReason::UpsWord { .. } => "ups-word",
             WaitReason::Recharge { .. } => "recharge",
             WaitReason::DriftGrace { .. } => "drift-grace",
@@ -184,6 +192,7 @@ impl fmt::Display for WaitReason {
             WaitReason::EtcdSnapshot { node } => write!(f, "the etcd snapshot on {node}"),
             WaitReason::HostOff { node } => write!(f, "{node} to be off"),
             WaitReason::MainsStable { ups } => write!(f, "mains at UPS {ups} to be stable"),
+            WaitReason::LoadCut { ups, node } => write!(f, "UPS {ups} to cut the load of {node}, as it was told"),
             WaitReason::UpsWord { upses, nodes } => {
                 write!(f, "a word of UPS {}: its last is older than the boot of {}", join(upses), join(nodes))
             }

@@ -101,7 +101,13 @@ fn energy(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName) -> Energy {
         UpsVerdict::Ignored => return Energy::Enough,
         UpsVerdict::OnBattery | UpsVerdict::Critical => return Energy::None,
         UpsVerdict::Unknown if is_upsd_to_come(scene, ups) => return Energy::Enough,
-        UpsVerdict::Unknown => return Energy::Silent(format!("{ups}: {}", assessment.evidence)),
+        UpsVerdict::Unknown => {
+            let silent = format!("{ups}: {}", assessment.evidence);
+            return match counted(scene, ups) {
+                Ok(()) => Energy::Silent(silent),
+                Err(short) => Energy::Short(format!("{silent}; {short}")),
+            };
+        }
         UpsVerdict::OnLine => {}
     }
     let key = format!("recharged {ups}");
@@ -117,6 +123,18 @@ fn energy(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName) -> Energy {
         }
         Err(evidence) => Energy::Short(evidence),
     }
+}
+
+/// Whether a UPS that says nothing holds enough by hecate's own count, where it knows how far the last outage went: the count needs
+/// no word, only mains, and those are the guess that `ups-unknown` makes.
+fn counted(scene: &Scene<'_>, ups: &UpsName) -> Result<(), String> {
+    let battery = ups_policy::battery(scene.ledger, ups);
+    let Some(settings) = scene.config.upses.get(ups).filter(|_| !battery.is_outage_open()) else { return Ok(()) };
+    let count = battery.own_count(settings.recharge, scene.now);
+    if count >= FULL_PERCENT {
+        return Ok(());
+    }
+    enough(scene, battery, count, 1.0).map_err(|short| format!("own count {count:.0} %: {short}"))
 }
 
 /// Whether the battery of a UPS on line holds enough, or what is missing.
@@ -187,7 +205,10 @@ fn hold_for_energy(scene: &Scene<'_>, draft: &mut Draft, short: &BTreeMap<UpsNam
     if short.is_empty() {
         return false;
     }
-    let elapsed = draft.elapsed(scene, "recharge").max(scene.episode.began.age(scene.now));
+    // In a cluster that was as desired the time begins with what is held.
+    let is_whole = scene.episode.converged.is_none();
+    let began = if is_whole { scene.episode.began.age(scene.now) } else { Duration::ZERO };
+    let elapsed = draft.elapsed(scene, "recharge").max(began);
     let limit = scene.config.startup.recharge_max_wait;
     let is_over = elapsed >= limit;
     for (ups, evidence) in short {

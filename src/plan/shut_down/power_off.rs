@@ -87,7 +87,7 @@ pub(super) fn power_off(scene: &Scene<'_>, draft: &mut Draft, given_up: &BTreeSe
     if own_goes && may_go {
         draft.phases.insert(Phase::PowerOff);
         draft.want(step, POWER_OFF_LIMIT, "the host that watches goes last");
-    } else {
+    } else if !scene.effective.is_override() || scene.effective.own_supply() != OwnSupply::Holds {
         draft.later(step);
     }
 }

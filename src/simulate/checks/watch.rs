@@ -34,7 +34,7 @@ const ECHO: Duration = Duration::from_secs(60);
 const FINDINGS_MAX: usize = 5;
 
 /// The invariants, by the name under which a finding is told.
-pub const RULES: [&str; 24] = [
+pub const RULES: [&str; 25] = [
     ON_BATTERY,
     HEALTHY_MAINS,
     TWO_ACTORS,
@@ -59,6 +59,7 @@ pub const RULES: [&str; 24] = [
     WAKE_BURST,
     STABLE,
     WRITING,
+    COMING_CUT,
 ];
 
 /// Checked when mains are back for good and nobody does anything, see `trial.rs`.
@@ -70,6 +71,7 @@ const AGAIN: &str = "a host that came back is not powered off again on the word 
 const WAKE_BURST: &str = "no more hosts are woken at once than may be";
 const STABLE: &str = "nothing is woken before mains have stood";
 const WRITING: &str = "no load is cut under a host that still writes";
+const COMING_CUT: &str = "nothing starts on a load that is about to be cut";
 const SNAPSHOT: &str = "no server stops for a wish before the etcd snapshot that it wants";
 const ON_BATTERY: &str = "nothing starts on battery or below the gate";
 const HEALTHY_MAINS: &str = "nothing is shut down on healthy mains without a wish";
@@ -351,6 +353,7 @@ impl Watch {
                 self.start(simulation, decision, step, node);
                 self.against_peer(simulation, step);
                 self.prerequisites(simulation, decision, step, node);
+                self.coming_cut(simulation, step, node);
                 if matches!(step, Step::Wake { .. }) {
                     self.wake(simulation, node);
                 }

@@ -99,9 +99,14 @@ impl World {
         }
     }
 
+    /// Whether a UPS counts down to the end of its output.
+    pub fn is_load_ending(&self, ups: &UpsName) -> bool {
+        self.upses.get(ups).and_then(|battery| battery.cut.as_ref()).is_some_and(|cut| cut.due.is_some())
+    }
+
     /// Whether a UPS that feeds the hecate host counts down to the end of its output.
     pub fn is_own_load_ending(&self) -> bool {
-        self.own_feeds.iter().filter_map(|ups| self.upses.get(ups)?.cut.as_ref()).any(|cut| cut.due.is_some())
+        self.own_feeds.iter().any(|ups| self.is_load_ending(ups))
     }
 
     /// Whether the hecate host ever lost its power while it ran.

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DrawnFrom, UpsMemory};
+use crate::desired::ups_policy::credible_runtime;
 use crate::desired::ups_policy::words::{Sense, sense};
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 use crate::tracker::low::Seconds;
@@ -26,6 +27,14 @@ const DISCHARGE_STALE: Duration = Duration::from_secs(60);
 const TEST_WITHIN: Duration = Duration::from_secs(60);
 /// LB that came with DISCHRG and stands for so long is believed as well.
 const DISCHARGE_LB: Duration = Duration::from_secs(60);
+/// ... where the charge does not speak against it.
+const DISCHARGE_LB_CHARGE: f64 = 50.0;
+/// A fall that takes more than so many times what the UPS promises is none of a load: a full battery seeps away.
+const DISCHARGE_PACE: f64 = 0.25;
+/// A battery that says it is so full after this time, and should have lost so many points by then, only hovers.
+const DISCHARGE_FULL: f64 = 95.0;
+const DISCHARGE_HOVERS: Duration = Duration::from_secs(150);
+const DISCHARGE_DUE: f64 = 4.0;
 /// A charge that rises by more than this, or stands for so long, is that of no discharge ...
 const DISCHARGE_RISE: f64 = 2.0;
 const DISCHARGE_FLAT: Duration = Duration::from_secs(1800);
@@ -75,12 +84,17 @@ impl UpsMemory {
         }
         let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
         let from = DrawnFrom { began, charge, load: reading.load_percent };
-        let is_news = self.outage.is_some() && !self.stood_before_the_outage(UpsWord::Dischrg);
+        // What charges is not drawn from: many say DISCHRG on mains whenever they are full.
+        let has_charged = status.has(UpsWord::Chrg) || self.line.as_ref().is_some_and(|line| line.has_charged);
+        let is_news = self.outage.is_some() && !has_charged && !self.stood_before_the_outage(UpsWord::Dischrg);
         let mut discharge = self.discharge.take().unwrap_or_else(|| OnLineDischarge::begin(from.clone(), is_news));
-        discharge.follow(from);
+        discharge.follow(from, credible_runtime(reading.runtime));
         let low_since = self.words_since.get(&UpsWord::Lb).copied().filter(|_| status.has(UpsWord::Lb));
-        let is_low =
-            low_since.is_some_and(|since| since > discharge.from.began && began.saturating_sub(since) >= DISCHARGE_LB);
+        let is_low = low_since.is_some_and(|since| {
+            since > discharge.from.began
+                && began.saturating_sub(since) >= DISCHARGE_LB
+                && charge.is_none_or(|charge| charge < DISCHARGE_LB_CHARGE)
+        });
         discharge.is_believed |= is_low;
         let is_believed = discharge.is_believed;
         self.discharge = Some(discharge);
@@ -94,7 +108,7 @@ impl UpsMemory {
     fn without_late_test(&self, reading: &UpsReading, began: Duration) -> UpsStatus {
         let within = TEST_WITHIN.max(reading.driver_interval.unwrap_or_default() * 2);
         let outage = self.outage.as_ref().filter(|_| self.line.is_none());
-        let is_late = outage.is_some_and(|outage| began.saturating_sub(outage.since) > within);
+        let is_late = outage.is_some_and(|it| !it.is_test && began.saturating_sub(it.since) > within);
         let mut status = reading.status.clone();
         for word in [UpsWord::Cal, UpsWord::Test] {
             if is_late && sense(&status) == Sense::Calibrating && !self.words_since.contains_key(&word) {
@@ -102,6 +116,12 @@ impl UpsMemory {
             }
         }
         status
+    }
+
+    /// Whether CAL or TEST came with the discharge that begins now, and not long before it.
+    pub(super) fn is_test_new(&self, began: Duration) -> bool {
+        let since = [UpsWord::Cal, UpsWord::Test].iter().filter_map(|word| self.words_since.get(word)).min();
+        since.is_some_and(|since| began.saturating_sub(*since) <= TEST_WITHIN)
     }
 
     fn stood_before_the_outage(&self, word: UpsWord) -> bool {
@@ -115,12 +135,13 @@ impl OnLineDischarge {
         Self { charge: from.charge, fell: 0.0, moved: Seconds(from.began), drawn: None, from, is_believed }
     }
 
-    /// Takes one more answer in.
-    fn follow(&mut self, now: DrawnFrom) {
+    /// Takes one more answer in, with the runtime it promises.
+    fn follow(&mut self, now: DrawnFrom, runtime: Option<Duration>) {
         let step = self.charge.zip(now.charge).map_or(0.0, |(before, charge)| before - charge);
         let stood = now.began.saturating_sub(self.moved.0);
         let most = if now.charge.is_some() { DISCHARGE_FLAT } else { DISCHARGE_MOST };
-        let is_over = -step > DISCHARGE_RISE || self.is_believed && stood >= most;
+        let due = runtime.map(|runtime| self.due(now.began, runtime));
+        let is_over = -step > DISCHARGE_RISE || self.is_believed && (stood >= most || self.hovers(&now, due));
         let is_slow = !self.is_believed && now.began.saturating_sub(self.from.began) > DISCHARGE_WITHIN;
         if is_over || is_slow {
             *self = Self::begin(now, false);
@@ -132,6 +153,21 @@ impl OnLineDischarge {
         let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < DISCHARGE_STALE);
         self.fell += if is_stale { 0.0 } else { step.min(DISCHARGE_STEP) };
         self.charge = now.charge.or(self.charge);
-        self.is_believed |= self.fell >= DISCHARGE_BELIEVED;
+        let is_slower = due.is_some_and(|due| self.fell < due * DISCHARGE_PACE);
+        self.is_believed |= self.fell >= DISCHARGE_BELIEVED && !is_slower;
+    }
+
+    /// By how many points the charge would have fallen by now if its load emptied it as the UPS promises.
+    fn due(&self, now: Duration, runtime: Duration) -> f64 {
+        let elapsed = now.saturating_sub(self.from.began).as_secs_f64();
+        self.from.charge.unwrap_or(100.0) * elapsed / (elapsed + runtime.as_secs_f64()).max(1.0)
+    }
+
+    /// Whether a full battery has not fallen as it must have if it were drawn from; what was seen to fall is drawn from.
+    fn hovers(&self, now: &DrawnFrom, due: Option<f64>) -> bool {
+        let is_full = now.charge.is_some_and(|charge| charge >= DISCHARGE_FULL);
+        let elapsed = now.began.saturating_sub(self.from.began);
+        let stands = due.is_none_or(|due| due >= DISCHARGE_DUE && self.fell < due / 2.0);
+        is_full && self.fell < DISCHARGE_BELIEVED && elapsed >= DISCHARGE_HOVERS && stands
     }
 }

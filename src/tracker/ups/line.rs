@@ -51,9 +51,9 @@ pub struct Line {
     /// Whether the charge ever rose faster than any battery charges.
     #[serde(default)]
     pub rose_fast: bool,
-    /// Whether hecate saw the outage before end, with a charge.
+    /// Whether it was said to charge.
     #[serde(default)]
-    pub is_end_seen: bool,
+    pub has_charged: bool,
     /// When the battery was last said to be drawn from before.
     #[serde(default)]
     pub drawn_until: Option<Seconds>,
@@ -80,6 +80,9 @@ pub struct Outage {
     /// `battery.charge` in the first one that told it.
     #[serde(default)]
     pub first_charge: Option<f64>,
+    /// Whether it began as a test of the battery: CAL or TEST rose with it.
+    #[serde(default)]
+    pub is_test: bool,
 }
 
 impl Outage {
@@ -107,7 +110,7 @@ impl Line {
             flat_charge: None,
             mark: last_drawn.or(charge).map(|charge| (Seconds(began), charge)),
             rose_fast: false,
-            is_end_seen: last_drawn.is_some(),
+            has_charged: false,
             drawn_until: None,
             discharged: None,
         }
@@ -115,6 +118,7 @@ impl Line {
 
     /// Follows the charge: since when it stands, and whether it ever rose as only a voltage does.
     pub(super) fn follow_charge(&mut self, charge: Option<f64>, is_charging: bool, began: Duration) {
+        self.has_charged |= is_charging;
         let Some(charge) = charge else {
             (self.flat_since, self.flat_charge) = (None, None);
             return;
@@ -135,8 +139,7 @@ impl Line {
 
     /// Whether the charge rose as a battery charges, as far as hecate has seen it rise.
     pub fn is_rise_honest(&self) -> bool {
-        let was_seen = self.is_end_seen
-            || self.first_charge.zip(self.flat_charge).is_some_and(|(first, flat)| flat - first >= RISE_SEEN);
+        let was_seen = self.first_charge.zip(self.flat_charge).is_some_and(|(first, flat)| flat - first >= RISE_SEEN);
         let rises_fast = self
             .mark
             .zip(self.charge)

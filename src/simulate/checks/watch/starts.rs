@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{ECHO, NOTICED, ON_BATTERY, ROUNDING, STABLE, TWO_ACTORS, UNKNOWN, WAKE_BURST, Watch};
+use super::{COMING_CUT, ECHO, NOTICED, ON_BATTERY, ROUNDING, STABLE, TWO_ACTORS, UNKNOWN, WAKE_BURST, Watch};
 use crate::config::{RechargeTimeout, Startup, TimeSyncMode};
 use crate::decide::Decision;
 use crate::desired::DeclaredHealth;
@@ -127,6 +127,18 @@ impl Watch {
             let since = self.returned.get(&ups).map_or(now, |it| it.claimed);
             let text = format!("{node} is woken {} s after the mains of {ups} came back", (now - since).as_secs());
             self.broken(STABLE, text);
+        }
+    }
+
+    /// Not on a load that a UPS counts down to cut, where hecate knows that it told it: its ledger was not lost since.
+    pub(super) fn coming_cut(&mut self, simulation: &Simulation, step: &Step, node: &NodeName) {
+        let Some(host) = simulation.world.hosts.get(node) else { return };
+        let is_known = |ups: &UpsName| simulation.desk.ledger.load_cuts.contains_key(ups);
+        let is_coming = |ups: &&UpsName| simulation.world.is_load_ending(ups) && is_known(ups);
+        let ending = host.feeds.iter().find(|ups| is_coming(ups)).cloned();
+        let left = host.feeds.iter().filter(|ups| !is_coming(ups)).count();
+        if let Some(ups) = ending.filter(|_| left < host.min_supplies) {
+            self.broken(COMING_CUT, format!("{step} while {ups} counts down to cut its load"));
         }
     }
 
