@@ -296,13 +296,16 @@ impl Look<'_> {
             let charge = self.charge();
             let Some(going) = &mut device.discharge else {
                 let began = self.polls.drawn_from.as_ref().map_or(Duration::ZERO, |from| self.now().since(from.began));
+                let is_shed = self.reading.load_percent.is_none_or(|load| load < LOAD_COARSE) && self.is_shedding();
+                let from = self.polls.drawn_from.as_ref().and_then(|from| from.charge);
                 device.discharge = Some(Discharge {
                     began: self.now().stamp_before(began),
-                    charge: self.polls.drawn_from.as_ref().and_then(|from| from.charge).or(charge),
+                    // What is first seen while hosts are off already was drawn by nobody knows whom.
+                    charge: from.or(charge).filter(|_| !is_shed),
                     load: self.reading.load_percent.filter(|load| *load >= LOAD_COARSE),
                     seen: self.now().stamp(),
                     seen_charge: charge,
-                    is_shed: self.reading.load_percent.is_none_or(|load| load < LOAD_COARSE) && self.is_shedding(),
+                    is_shed,
                     settled: None,
                     in_spite_of_lb: self.stood_on_line(UpsWord::Lb),
                     in_spite_of_rb: self.stood_on_line(UpsWord::Rb),
@@ -310,7 +313,7 @@ impl Look<'_> {
                 });
                 return;
             };
-            if going.settled.is_none() && going.began.boot_id == self.now().boot_id {
+            if going.settled.is_none() && going.charge.is_some() && going.began.boot_id == self.now().boot_id {
                 let from = self.polls.settled_from.as_ref();
                 going.settled = from.and_then(|from| {
                     let after = from.began.checked_sub(going.began.boottime)?;
@@ -323,7 +326,10 @@ impl Look<'_> {
             }
             // A charge that stands at its end no longer tells for how long it lasts.
             let has_ended = charge.zip(going.seen_charge).is_some_and(|(now, seen)| now < 1.0 && now >= seen);
-            if going.seen.age(self.now()) >= MINUTE && going.began.boot_id == self.now().boot_id && !has_ended {
+            // An answer without the load that others told says nothing of what was drawn: the next one that has it does.
+            let is_told = going.load.is_none() || self.reading.load_percent.is_some();
+            let is_due = going.seen.age(self.now()) >= MINUTE && going.began.boot_id == self.now().boot_id;
+            if is_due && is_told && !has_ended {
                 going.load = going.load.zip(self.reading.load_percent).map(|(mean, load)| {
                     let (before, since) =
                         (going.seen.boottime.saturating_sub(going.began.boottime), going.seen.age(self.now()));

@@ -203,6 +203,10 @@ fn effective(sources: &Sources<'_>) -> Effective {
     };
     let is_concerned = |load: &Load<'_>| !is_partial || load.node.is_none_or(|node| nodes.contains(node));
     let all = loads(config);
+    // Where the time of one is not known the emergency waits for nobody because another has long.
+    let is_unknown = |load: &&Load<'_>| load.runs_on_battery(power) && load.time_left(power).is_none();
+    let has_unknown_end =
+        path == Path::Emergency && all.iter().filter(|load| is_concerned(load)).any(|load| is_unknown(&load));
     let ending_upses = sources.ending_upses(false);
     let of_nodes = sources.ending_upses(true);
     let ending = all.iter().filter(|load| load.ends(power, &of_nodes)).filter_map(|load| load.node.cloned());
@@ -220,9 +224,12 @@ fn effective(sources: &Sources<'_>) -> Effective {
         path,
         because,
         on_battery: power.is_on_battery(),
-        time_left: power
-            .time_left(all.iter().copied().filter(is_concerned))
-            .or_else(|| unnamed_time_left(config, power)),
+        time_left: if has_unknown_end {
+            None
+        } else {
+            let known = power.time_left(all.iter().copied().filter(is_concerned));
+            known.or_else(|| unnamed_time_left(config, power))
+        },
         own_supply,
         ending: ending.collect(),
         spared: sources.spared(),
@@ -462,20 +469,22 @@ impl Pass<'_> {
         if is_whole { BTreeSet::new() } else { at_risk.into_iter().filter(is_fed).cloned().collect() }
     }
 
-    /// Whether more than half of all servers are running elsewhere, seen and not in memory only, or are down because hecate has
-    /// taken them down and brings them up again.
+    /// Whether more than half of all servers are running elsewhere, seen and not in memory only. Where no quorum runs that could
+    /// be lost, because hecate has taken the servers down, those count that have their mains: they are to be brought up again.
     fn keeps_quorum(&self, gone: &BTreeSet<&NodeName>) -> bool {
-        let is_on_its_way = self.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_none());
         let is_running = |name: &NodeName| {
             let reading = self.snapshot.hosts.get(name);
             let host = reading.and_then(|one| one.fresh(self.now, self.config.reconcile.host_max_age));
             host.is_some_and(|host| host.k3s == UnitState::Running)
         };
-        let was_told = |name: &NodeName| self.ledger.powered_off.get(name).is_some_and(|told| told.by_override);
-        let is_kept = |name: &NodeName| is_running(name) || self.has_mains(name) && (is_on_its_way || was_told(name));
         let all = self.config.control_planes().count();
-        let left = self.config.control_planes().filter(|(name, _)| !gone.contains(name) && is_kept(name)).count();
-        left * 2 > all
+        let is_enough = |is_left: &dyn Fn(&NodeName) -> bool| {
+            self.config.control_planes().filter(|(name, _)| is_left(name)).count() * 2 > all
+        };
+        let is_on_its_way = self.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_none());
+        let is_down = (is_on_its_way || !self.ledger.powered_off.is_empty()) && !is_enough(&is_running);
+        let is_kept = |name: &NodeName| is_running(name) || is_down && self.has_mains(name);
+        is_enough(&|name| !gone.contains(name) && is_kept(name))
     }
 
     /// Whether all that feeds a node has its mains, as far as is said now.

@@ -32,6 +32,11 @@ enum Energy {
     Enough,
     Short(String),
     Silent(String),
+    /// It says nothing, and by hecate's own count it is short: neither alone opens the gate.
+    SilentAndShort {
+        silent: String,
+        short: String,
+    },
     /// On battery, which is another guard's matter.
     None,
 }
@@ -54,7 +59,7 @@ pub(super) fn gate(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeNa
     for (node, feeds, min_supplies) in starting(scene, starts) {
         let has = |ups: &&UpsName| match energies.get(ups) {
             Some(Energy::Enough) | None => true,
-            Some(Energy::Short(_) | Energy::Silent(_) | Energy::None) => false,
+            Some(Energy::Short(_) | Energy::Silent(_) | Energy::SilentAndShort { .. } | Energy::None) => false,
         };
         if feeds.iter().copied().filter(has).count() >= min_supplies {
             continue;
@@ -63,6 +68,10 @@ pub(super) fn gate(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeNa
             match energies.get(ups) {
                 Some(Energy::Short(evidence)) => _ = short.insert((*ups).clone(), evidence.clone()),
                 Some(Energy::Silent(evidence)) => _ = silent.insert((*ups).clone(), evidence.clone()),
+                Some(Energy::SilentAndShort { silent: why, short: evidence }) => {
+                    silent.insert((*ups).clone(), why.clone());
+                    short.insert((*ups).clone(), evidence.clone());
+                }
                 Some(Energy::Enough | Energy::None) | None => {}
             }
         }
@@ -105,7 +114,7 @@ fn energy(scene: &Scene<'_>, draft: &mut Draft, ups: &UpsName) -> Energy {
             let silent = format!("{ups}: {}", assessment.evidence);
             return match counted(scene, ups) {
                 Ok(()) => Energy::Silent(silent),
-                Err(short) => Energy::Short(format!("{silent}; {short}")),
+                Err(short) => Energy::SilentAndShort { short: format!("it is silent, {short}"), silent },
             };
         }
         UpsVerdict::OnLine => {}

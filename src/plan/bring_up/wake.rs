@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::{Gates, recharge};
 use crate::config::{Node, Startup};
 use crate::desired::Held;
-use crate::ledger::PoweredOff;
 use crate::model::{NodeName, Role};
 use crate::plan::blocker::Warning;
 use crate::plan::pause;
@@ -57,6 +56,10 @@ pub(super) fn wake(scene: &Scene<'_>, draft: &mut Draft, gates: &Gates) {
     });
     let mut free =
         scene.config.startup.wake_burst.map_or(usize::MAX, |burst| burst.saturating_sub(woken_lately(scene)));
+    // A restart forgets who was woken a moment before it.
+    if scene.config.startup.wake_burst.is_some() && scene.now.since(scene.memory.began) <= Startup::WAKE_BURST_TIME {
+        free = 0;
+    }
     for (name, node) in wanted {
         let step = Step::Wake { node: name.clone() };
         if let Some(attempt) = scene.memory.attempts.get(&step.key()).filter(|it| it.count >= ATTEMPTS_BEFORE_WARNING) {
@@ -82,10 +85,6 @@ fn is_upsd_host(scene: &Scene<'_>, name: &NodeName) -> bool {
 fn woken_lately(scene: &Scene<'_>) -> usize {
     let is_recent = |(_, at): &(&NodeName, &Duration)| scene.now.since(**at) <= Startup::WAKE_BURST_TIME;
     let mut woken: BTreeSet<&NodeName> = scene.memory.woken.iter().filter(is_recent).map(|(name, _)| name).collect();
-    // A restart forgets who was woken; the ledger does not.
-    let is_told =
-        |told: &PoweredOff| told.woken.as_ref().is_some_and(|at| at.age(scene.now) <= Startup::WAKE_BURST_TIME);
-    woken.extend(scene.ledger.powered_off.iter().filter(|(_, told)| is_told(told)).map(|(name, _)| name));
     woken.extend(scene.memory.in_flight.values().filter_map(|one| one.step.woken()));
     woken.len()
 }
