@@ -213,11 +213,8 @@ fn effective(sources: &Sources<'_>) -> Effective {
     let own = all.iter().find(|load| load.node.is_none());
     let own_supply = own.map_or(OwnSupply::Holds, |own| {
         let last = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
-        match own.own_supply(power, &ending_upses, last) {
-            OwnSupply::Holds => OwnSupply::Holds,
-            _ if sources.has_just_booted_for(own) => OwnSupply::Unsure,
-            supply => supply,
-        }
+        let supply = own.own_supply(power, &ending_upses, last);
+        if supply != OwnSupply::Holds && sources.has_just_booted_for(own) { OwnSupply::Unsure } else { supply }
     });
     Effective {
         state,

@@ -233,11 +233,14 @@ impl UpsMemory {
         self.words_since.retain(|word, _| reading.status.has(*word));
         let discharging = self.discharge.as_ref().filter(|one| one.is_believed).map(|one| one.from.began);
         for word in reading.status.words.iter() {
-            let since = match word {
-                UpsWord::Ob => discharging.unwrap_or(began),
-                // What the first answer on line has beside it may have stood all along.
-                UpsWord::Cal | UpsWord::Test if is_first && reading.status.has(UpsWord::Ol) => Duration::ZERO,
-                _ => began,
+            // What the first answer on line has beside it may have stood all along.
+            let may_be_old = is_first && reading.status.has(UpsWord::Ol);
+            let since = if word == UpsWord::Ob {
+                discharging.unwrap_or(began)
+            } else if may_be_old && matches!(word, UpsWord::Cal | UpsWord::Test) {
+                Duration::ZERO
+            } else {
+                began
             };
             self.words_since.entry(word).or_insert(since);
         }
