@@ -298,7 +298,9 @@ fn may_try(scene: &Scene<'_>, draft: &mut Draft, step: &Step) -> bool {
 
 /// How long the next attempt waits after the last one.
 fn attempt_pause(scene: &Scene<'_>, attempt: &Attempt) -> Duration {
-    let longest = if scene.effective.is_on_battery() { BACKOFF_MAX_ON_BATTERY } else { BACKOFF_MAX };
+    // What comes up while another UPS is on battery has time.
+    let is_pressed = scene.effective.is_on_battery() && scene.is_descent();
+    let longest = if is_pressed { BACKOFF_MAX_ON_BATTERY } else { BACKOFF_MAX };
     let doubled = Duration::from_secs(1 << attempt.count.min(6)).min(longest);
     if attempt.is_at_most_once() { doubled.max(BACKOFF_POWER_OFF) } else { doubled }
 }

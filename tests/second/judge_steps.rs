@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hecate::desired::Override;
 use hecate::plan::Planned;
 use hecate::plan::step::Step;
 use hecate::snapshot::UpsWord;
@@ -22,6 +23,8 @@ const FRESH: Duration = Duration::from_secs(15);
 const HIGH: f64 = 50.0;
 /// `ups_policy.lost_on_battery_seconds`, less a poll.
 const SILENT: f64 = 25.0;
+/// A UPS that falls silent so shortly before or after another one's loss of mains may have lost its own: 30 s and two polls.
+const SILENT_TOGETHER: f64 = 40.0;
 /// How long mains may have been back without hecate having to know.
 const POLLED: f64 = 10.0;
 
@@ -49,17 +52,17 @@ impl World {
 
     /// The UPSes whose overrides stand, with since when.
     fn ruling(&mut self, life: &Life) -> Vec<(usize, f64)> {
-        let sources: Vec<String> = life.desk.declared.overrides.iter().map(|one| one.source.clone()).collect();
-        self.judge.overrides.retain(|source, _| sources.contains(source));
+        // One that was lifted and set again is another one.
+        let key = |one: &Override| format!("{} {}", one.source, one.set_at);
+        let standing = &life.desk.declared.overrides;
+        self.judge.overrides.retain(|known, _| standing.iter().any(|one| key(one) == *known));
         let name = |source: &str| source.rsplit('/').next().unwrap_or_default().to_owned();
         let now = self.now;
-        sources
-            .iter()
-            .filter_map(|source| {
-                let since = *self.judge.overrides.entry(source.clone()).or_insert(now);
-                self.site.ups(&name(source)).map(|ups| (ups, since))
-            })
-            .collect()
+        let since = |one: &Override| {
+            let since = *self.judge.overrides.entry(key(one)).or_insert(now);
+            self.site.ups(&name(&one.source)).map(|ups| (ups, since))
+        };
+        standing.iter().filter_map(since).collect()
     }
 
     /// 5: no command goes to one host more often than the backoff allows.
@@ -164,6 +167,9 @@ impl World {
         if upses.iter().all(|ups| self.is_silent_like_its_witness(*ups, suspect.set_at)) {
             return self.judge.excuse(now, Rule::Blink, "it was silent, and its witness was gone");
         }
+        if upses.iter().all(|ups| self.is_silent_since_anothers_loss(*ups, suspect.set_at)) {
+            return self.judge.excuse(now, Rule::Blink, "it fell silent as another UPS lost its mains");
+        }
         if upses.iter().any(|ups| recent(seen(ups).low_figures)) {
             return self.judge.excuse(now, Rule::Blink, "its own runtime or charge stood at the documented limit");
         }
@@ -186,8 +192,22 @@ impl World {
     fn is_silent_like_its_witness(&self, ups: usize, set_at: f64) -> bool {
         let seen = &self.judge.seen[ups];
         let still = seen.word.filter(|(at, _)| *at < set_at).map(|(at, _)| (at, self.now));
-        let is_it = |(from, to): (f64, f64)| set_at - from >= SILENT && set_at <= to;
+        let is_it = |(from, to): (f64, f64)| set_at - from >= SILENT && set_at <= to + POLLED;
         self.site.upses[ups].has_witness && (seen.quiet.is_some_and(is_it) || still.is_some_and(is_it))
+    }
+
+    /// Whether a UPS was silent when its override was set, since another one lost its mains: the README takes that for the same loss.
+    fn is_silent_since_anothers_loss(&self, ups: usize, set_at: f64) -> bool {
+        let seen = &self.judge.seen;
+        let silent_from = match (seen[ups].quiet, seen[ups].word) {
+            (Some((from, to)), _) if set_at <= to + POLLED => Some(from),
+            (_, Some((at, _))) if at < set_at => Some(at),
+            (_, _) => None,
+        };
+        silent_from.is_some_and(|from| {
+            let lost = |other: usize| seen[other].outages.iter().any(|(at, _)| (at - from).abs() <= SILENT_TOGETHER);
+            (0..seen.len()).any(|other| other != ups && lost(other))
+        })
     }
 
     /// 6: who booted is not powered off again on an old word.
