@@ -390,7 +390,9 @@ impl Pass<'_> {
                 changes.push(DeclaredChange::Clear { source: source(name), because });
             }
         }
-        changes.extend(self.narrowed().map(DeclaredChange::Set));
+        if changes.is_empty() {
+            changes.extend(self.narrowed().map(DeclaredChange::Set));
+        }
         for one in &self.declared.overrides {
             if let Some(ups) = one.ups()
                 && !self.config.upses.contains_key(&ups)
@@ -467,7 +469,8 @@ impl Pass<'_> {
     }
 
     /// Whether more than half of all servers are running elsewhere, seen and not in memory only. Where no quorum runs that could
-    /// be lost, because hecate has taken the servers down, those count that have their mains: they are to be brought up again.
+    /// be lost, because hecate has taken the servers down, those count that have their mains: they are to be brought up again. One
+    /// that is away for another reason never does.
     fn keeps_quorum(&self, gone: &BTreeSet<&NodeName>) -> bool {
         let is_running = |name: &NodeName| {
             let reading = self.snapshot.hosts.get(name);
@@ -480,7 +483,11 @@ impl Pass<'_> {
         };
         let is_on_its_way = self.ledger.episode.as_ref().is_some_and(|episode| episode.converged.is_none());
         let is_down = (is_on_its_way || !self.ledger.powered_off.is_empty()) && !is_enough(&is_running);
-        let is_kept = |name: &NodeName| is_running(name) || is_down && self.has_mains(name);
+        let is_known = |name: &NodeName| {
+            let answers = self.snapshot.hosts.get(name).is_some_and(|one| one.value().is_some());
+            answers || self.ledger.powered_off.contains_key(name)
+        };
+        let is_kept = |name: &NodeName| is_running(name) || is_down && is_known(name) && self.has_mains(name);
         is_enough(&|name| !gone.contains(name) && is_kept(name))
     }
 
