@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::desired::ups_policy::{self, Assessment, battery::Battery, credible_runtime};
 use crate::ledger::{Calm, CalmWatch, Device, Discharge, Ledger, OwnCount, Proven, Said, Settled};
-use crate::model::{ClusterState, NodeName, Now, UpsName};
+use crate::model::{ClusterState, NodeName, Now, Stamp, UpsName};
 use crate::plan::scene::Scene;
 use crate::snapshot::{UpsReading, UpsWord};
 use crate::status::{HostState, UpsVerdict};
@@ -298,27 +298,25 @@ impl Look<'_> {
                 let began = self.polls.drawn_from.as_ref().map_or(Duration::ZERO, |from| self.now().since(from.began));
                 let is_shed = self.reading.load_percent.is_none_or(|load| load < LOAD_COARSE) && self.is_shedding();
                 let from = self.polls.drawn_from.as_ref().and_then(|from| from.charge);
+                // What is first seen while hosts are off already was drawn by nobody knows whom.
+                let charge_before = from.or(charge).filter(|_| !is_shed);
+                let began = self.now().stamp_before(began);
                 device.discharge = Some(Discharge {
-                    began: self.now().stamp_before(began),
-                    // What is first seen while hosts are off already was drawn by nobody knows whom.
-                    charge: from.or(charge).filter(|_| !is_shed),
+                    charge: charge_before,
                     load: self.reading.load_percent.filter(|load| *load >= LOAD_COARSE),
                     seen: self.now().stamp(),
                     seen_charge: charge,
                     is_shed,
-                    settled: None,
+                    settled: self.settled(&began).filter(|_| charge_before.is_some()),
                     in_spite_of_lb: self.stood_on_line(UpsWord::Lb),
                     in_spite_of_rb: self.stood_on_line(UpsWord::Rb),
                     warned: None,
+                    began,
                 });
                 return;
             };
-            if going.settled.is_none() && going.charge.is_some() && going.began.boot_id == self.now().boot_id {
-                let from = self.polls.settled_from.as_ref();
-                going.settled = from.and_then(|from| {
-                    let after = from.began.checked_sub(going.began.boottime)?;
-                    Some(Settled { after, charge: from.charge? })
-                });
+            if going.settled.is_none() && going.charge.is_some() {
+                going.settled = self.settled(&going.began);
             }
             going.is_shed |= going.load.is_none() && self.is_shedding();
             if going.is_shed {
@@ -345,6 +343,12 @@ impl Look<'_> {
         {
             self.prove(device, &going);
         }
+    }
+
+    /// Where a discharge goes on from once the sag of its first minute is over.
+    fn settled(&self, began: &Stamp) -> Option<Settled> {
+        let from = self.polls.settled_from.as_ref().filter(|_| began.boot_id == self.now().boot_id)?;
+        Some(Settled { after: from.began.checked_sub(began.boottime)?, charge: from.charge? })
     }
 
     /// Whether a word stood on line already when the discharge began.

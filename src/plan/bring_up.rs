@@ -186,8 +186,9 @@ fn battery_guard(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName
             gates.is_open = false;
         } else if held.is_empty() {
             continue;
+        } else {
+            gates.held.extend(held);
         }
-        gates.held.extend(held);
         draft.blockers.push(Blocker::OnBattery { ups: name.clone(), status: assessment.evidence.clone() });
     }
 }

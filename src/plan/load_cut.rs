@@ -15,7 +15,7 @@ use super::step::{Step, Target};
 use crate::config::{CutLoad, Node};
 use crate::desired::Held;
 use crate::ledger::LoadCut;
-use crate::model::{NodeName, UpsName};
+use crate::model::{NodeName, Now, UpsName};
 use crate::snapshot::UpsWord;
 use crate::status::{HostState, UpsVerdict};
 
@@ -70,8 +70,14 @@ pub fn is_marked(scene: &Scene<'_>, mark: &LoadCut, ups: &UpsName) -> bool {
 }
 
 /// Whether a mark may be dropped because a host that the UPS feeds has come back: not while the cut may still be coming.
-pub fn is_over(mark: &LoadCut, cut: Option<&CutLoad>, now: &crate::model::Now) -> bool {
-    mark.told.boot_id != now.boot_id || cut.is_none_or(|cut| mark.told.age(now) > cut.delay + CUT_MARGIN)
+pub fn is_over(mark: &LoadCut, cut: Option<&CutLoad>, now: &Now) -> bool {
+    cut.is_none_or(|cut| told_ago(mark, now) > cut.delay + CUT_MARGIN)
+}
+
+/// How long ago a UPS was told, at least: over a boot of this host, whose clock may not tell yet, no less than it has been up.
+fn told_ago(mark: &LoadCut, now: &Now) -> Duration {
+    let age = mark.told.age(now);
+    if mark.told.boot_id == now.boot_id { age } else { age.max(now.boottime) }
 }
 
 fn cuts<'a>(scene: &Scene<'a>) -> impl Iterator<Item = (&'a UpsName, &'a CutLoad)> + use<'a> {
@@ -375,7 +381,7 @@ pub(super) fn held(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeNa
     let coming: BTreeMap<&UpsName, (Duration, Duration)> = cuts(scene)
         .filter_map(|(ups, cut)| {
             let is_told = !matches!(progress(scene, ups), Progress::Untold);
-            let since = scene.ledger.load_cuts.get(ups).filter(|_| is_told)?.told.age(scene.now);
+            let since = told_ago(scene.ledger.load_cuts.get(ups).filter(|_| is_told)?, scene.now);
             let limit = cut.delay + CUT_MARGIN;
             (since <= limit).then_some((ups, (since, limit)))
         })
