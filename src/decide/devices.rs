@@ -308,8 +308,8 @@ impl Look<'_> {
                     seen_charge: charge,
                     is_shed,
                     settled: self.settled(&began).filter(|_| charge_before.is_some()),
-                    in_spite_of_lb: self.stood_on_line(UpsWord::Lb),
-                    in_spite_of_rb: self.stood_on_line(UpsWord::Rb),
+                    in_spite_of_lb: self.polls.stood_on_line(UpsWord::Lb),
+                    in_spite_of_rb: self.polls.stood_on_line(UpsWord::Rb),
                     warned: None,
                     began,
                 });
@@ -349,12 +349,6 @@ impl Look<'_> {
     fn settled(&self, began: &Stamp) -> Option<Settled> {
         let from = self.polls.settled_from.as_ref().filter(|_| began.boot_id == self.now().boot_id)?;
         Some(Settled { after: from.began.checked_sub(began.boottime)?, charge: from.charge? })
-    }
-
-    /// Whether a word stood on line already when the discharge began.
-    fn stood_on_line(&self, word: UpsWord) -> bool {
-        let since = |word| self.polls.words_since.get(&word).copied();
-        since(word).zip(since(UpsWord::Ob)).is_some_and(|(word, ob)| word < ob)
     }
 
     /// LB that came while on battery, stood, and is believed by the charge: from here on the UPS itself promises nothing.

@@ -202,8 +202,9 @@ impl UpsMemory {
         if sense != Sense::Silent {
             self.take_words(reading, began, policy);
         }
-        if self.said.as_ref() != Some(&Said::of(reading)) {
-            (self.said, self.same_since) = (Some(Said::of(reading)), Some(began));
+        let said = Said::of(reading);
+        if self.said.as_ref() != Some(&said) {
+            (self.said, self.same_since) = (Some(said), Some(began));
         }
         let previous = self.figures.as_ref().map(|figures| figures.runtime);
         if previous != Some(reading.runtime) {
@@ -217,6 +218,12 @@ impl UpsMemory {
             self.samples.pop_front();
         }
         self.samples.push_back(UpsSample { began, reading: reading.clone() });
+    }
+
+    /// Whether a word stood on line already when the outage began: it is no news of the outage.
+    pub fn stood_on_line(&self, word: UpsWord) -> bool {
+        let since = |word| self.words_since.get(&word).copied();
+        since(word).zip(since(UpsWord::Ob)).is_some_and(|(word, ob)| word < ob)
     }
 
     /// Since when each word stands.

@@ -196,7 +196,7 @@ impl Look<'_> {
         }
         let is_empty_word = reading.charge_low_percent.is_some_and(|low| low >= LB_EMPTY_WORD_CHARGE);
         // A proof speaks of the battery that stood it: what the UPS says since then is news of it.
-        let is_disproved = self.is_standing(UpsWord::Lb)
+        let is_disproved = self.polls.stood_on_line(UpsWord::Lb)
             && self.battery.proven_recently(self.now).is_some_and(|proven| {
                 proven.in_spite_of_lb
                     && proven.full(reading.load_percent).mul_f64(self.share_left(reading)) > self.trigger_at
@@ -212,15 +212,6 @@ impl Look<'_> {
         let count = self.battery.own_count(self.ups.recharge, self.now) / 100.0;
         let charge = reading.charge_percent.filter(|_| !self.polls.is_charge_void());
         charge.map_or(count, |charge| (charge / self.battery.full_charge()).min(count)).clamp(0.0, 1.0)
-    }
-
-    /// Whether a word stood on line already when the outage began: it is no news of the outage.
-    fn is_standing(&self, word: UpsWord) -> bool {
-        let since = |word| self.polls.words_since.get(&word).copied();
-        match (since(word), since(UpsWord::Ob)) {
-            (Some(word), Some(ob)) => word < ob,
-            (Some(_) | None, _) => false,
-        }
     }
 
     /// No usable word. Whoever was on battery, or on mains that had not stood since, goes on as if on battery: half of what its
@@ -372,7 +363,7 @@ impl Look<'_> {
             None => is_high || charge.is_none() && self.came_with_ob(words[1]),
         };
         // A word that always stood says that the battery is worn, not that it ends now: it waits for the debounce.
-        let must_wait = is_doubted || self.is_standing(words[1]);
+        let must_wait = is_doubted || self.polls.stood_on_line(words[1]);
         let must_stand = if must_wait { self.policy.ob_lb.max(self.policy.debounce) } else { self.policy.ob_lb };
         if stood >= must_stand {
             let evidence = format!("low battery while on battery for {} s ({status})", stood.as_secs());
@@ -503,7 +494,7 @@ impl Look<'_> {
 
     fn knows(&self) -> Knows<'_> {
         let has_stood = self.stood(&[UpsWord::Rb]).is_some_and(|stood| stood >= self.policy.debounce);
-        let is_worn = (has_stood || self.is_standing(UpsWord::Rb))
+        let is_worn = (has_stood || self.polls.stood_on_line(UpsWord::Rb))
             && !self.ups.ignored_words.contains(&UpsWord::Rb)
             && self.battery.proven_recently(self.now).is_none_or(|proven| !proven.in_spite_of_rb);
         Knows { policy: self.policy, battery: self.battery, is_worn }
