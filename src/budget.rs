@@ -320,6 +320,7 @@ mod tests {
             began_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
             wall_synced: false,
+            boot_id: None,
             duration: Duration::from_secs(seconds),
             result,
             steps: vec![step("stop-unit", "cp-1", seconds / 10), step("stop-unit", "worker-1", 5)],

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Lessons;
-use crate::model::{ClusterState, Path, RunId, seconds};
+use crate::model::{BootId, ClusterState, Path, RunId, seconds};
 use crate::plan::step::Outcome;
 
 /// Past runs, and what they teach: learned when a run is added, not at every pass.
@@ -86,6 +86,9 @@ pub struct Run {
     /// Whether that clock was synchronised then.
     #[serde(default)]
     pub wall_synced: bool,
+    /// In which boot of this host it ended; None where a version wrote it that did not say.
+    #[serde(default)]
+    pub boot_id: Option<BootId>,
     /// How long it took, by boottime where one boot saw all of it.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]

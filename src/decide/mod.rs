@@ -312,6 +312,7 @@ fn bare_record(episode: &Episode, memory: &Memory, result: RunResult, now: &Now)
         began_at: episode.began.wall,
         ended_at: now.wall,
         wall_synced: now.wall_synced,
+        boot_id: Some(now.boot_id.clone()),
         duration,
         result,
         steps: if is_one_boot { memory.run_steps.iter().map(relative).collect() } else { Vec::new() },

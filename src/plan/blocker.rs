@@ -108,6 +108,8 @@ pub enum Blocker {
         in_sync: usize,
         /// How many must be.
         needed: usize,
+        /// Whether this host's clock says less than what hecate wrote down: which of the two is wrong only a person can tell.
+        is_past: bool,
     },
     /// Another hecate host shuts the cluster down, or has just done so on purpose.
     PeerShuttingDown {
@@ -316,7 +318,7 @@ impl fmt::Display for Blocker {
             Blocker::RoleMismatch { node, role, found } => {
                 write!(f, "{node} is a {role} in the inventory, but its host has {found}.service")
             }
-            Blocker::TimeNotSynced { missing, in_sync, needed } => {
+            Blocker::TimeNotSynced { missing, in_sync, needed, is_past: _ } => {
                 write!(f, "{in_sync} of {needed} clocks are in sync: {}", missing.join("; "))
             }
             Blocker::PeerShuttingDown { peer, evidence, expires_in } => {

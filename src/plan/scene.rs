@@ -222,7 +222,17 @@ impl<'a> Scene<'a> {
         let Some(told) = self.ledger.powered_off.get(node) else { return false };
         let limit = self.config.startup.node_wait;
         let was_woken = told.woken.as_ref().is_some_and(|woken| woken.age(self.now) < limit);
-        was_woken || told.told.boot_id != self.now.boot_id && self.now.since(self.memory.began) < limit
+        let had_mains = self.mains_seen(node).is_some_and(|ago| ago < limit);
+        was_woken || had_mains || told.told.boot_id != self.now.boot_id && self.now.since(self.memory.began) < limit
+    }
+
+    /// How long ago mains were last seen to come back to a UPS that feeds a host, since the host was told to power off: a moment
+    /// of them switches on what boots with its power.
+    pub fn mains_seen(&self, node: &NodeName) -> Option<Duration> {
+        let told = self.ledger.powered_off.get(node).filter(|told| told.told.boot_id == self.now.boot_id)?;
+        let feeds = &self.config.nodes.get(node)?.feeds;
+        let seen = feeds.iter().filter_map(|ups| self.memory.upses.get(ups)?.mains_came()).max()?;
+        (seen > told.told.boottime).then(|| self.now.since(seen))
     }
 
     /// Whether a host is silent now.

@@ -262,7 +262,7 @@ fn away(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName) -> Progress {
         return Progress::GivenUp;
     }
     if let Some(told) = scene.ledger.powered_off.get(name) {
-        let (elapsed, limit) = until_off(scene, told);
+        let (elapsed, limit) = until_off(scene, name, told);
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
         return Progress::Done;
     }

@@ -262,7 +262,7 @@ impl UpsMemory {
                 let since = believed.map_or(began, |one| one.from.began);
                 let first_charge = believed.and_then(|one| one.from.charge).or(charge);
                 let is_test = sense == Sense::Calibrating && self.is_test_new(began);
-                let new = Outage { since, last: began, charge, first_charge, is_test };
+                let new = Outage { since, last: began, mains_seen: None, charge, first_charge, is_test };
                 let outage = self.outage.get_or_insert(new);
                 outage.last = began;
                 outage.charge = charge.or(outage.charge);
@@ -282,6 +282,8 @@ impl UpsMemory {
                 line.follow_charge(charge, reading.status.has(UpsWord::Chrg), began);
                 if began.saturating_sub(line.since) >= policy.mains_stable {
                     self.outage = None;
+                } else if let Some(outage) = self.outage.as_mut().filter(|_| sense != Sense::DischargingOnLine) {
+                    outage.mains_seen = Some(Seconds(began));
                 }
                 self.line = Some(line);
             }
@@ -307,6 +309,14 @@ impl UpsMemory {
     /// When its battery was last said to be drawn from, where mains are back since.
     pub fn drawn_until(&self) -> Option<Duration> {
         self.line.as_ref()?.drawn_until.map(|at| at.0)
+    }
+
+    /// When mains were last seen to come back, or in an outage to be there.
+    pub fn mains_came(&self) -> Option<Duration> {
+        match &self.outage {
+            Some(outage) => outage.mains_seen.map(|at| at.0),
+            None => self.line.as_ref().filter(|line| line.drawn_until.is_some()).map(|line| line.since),
+        }
     }
 
     /// Whether all that is remembered lies before this time: what lies ahead of the clock was never seen.

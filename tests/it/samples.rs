@@ -73,6 +73,7 @@ pub(crate) fn history() -> History {
         began_at: at("18:00:00"),
         ended_at: at("18:05:00"),
         wall_synced: true,
+        boot_id: None,
         duration: Duration::from_secs(300),
         result: RunResult::Converged,
         steps: vec![step],

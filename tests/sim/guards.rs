@@ -228,6 +228,21 @@ fn a_run_in_which_the_clock_was_set_far_ahead_holds_no_start_once_it_is_right_ag
 }
 
 #[test]
+fn a_run_whose_clock_was_ahead_from_its_beginning_holds_no_start_of_the_same_boot() {
+    let mut simulation = cluster(strict);
+    assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged), "a running cluster converges");
+    simulation.world.around.own_clock.ahead_seconds = 365 * 24 * 3600;
+    wish(&mut simulation, ClusterState::DrainedOff, Options::default());
+    converges(&mut simulation, 15 * MINUTE);
+    let recorded = simulation.desk.history.runs().last().expect("the shutdown was recorded");
+    assert_eq!(recorded.began_at.strftime("%Y").to_string(), "2027");
+    simulation.world.around.own_clock.ahead_seconds = 0;
+    simulation.restart_hecate();
+    wish_up(&mut simulation);
+    converges(&mut simulation, 15 * MINUTE);
+}
+
+#[test]
 fn what_was_written_down_while_this_hosts_clock_was_not_in_sync_is_not_known() {
     let mut simulation = cluster(strict);
     assert!(simulation.run_until(5 * MINUTE, Simulation::is_converged), "a running cluster converges");

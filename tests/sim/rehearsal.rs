@@ -39,6 +39,7 @@ fn history(config: &Config, steps: &[(&str, u64)]) -> History {
         began_at: Timestamp::UNIX_EPOCH,
         ended_at: Timestamp::UNIX_EPOCH,
         wall_synced: false,
+        boot_id: None,
         duration: Duration::from_secs(200),
         result: RunResult::Superseded,
         steps,

@@ -64,7 +64,8 @@ pub(super) fn clocks(scene: &Scene<'_>, draft: &mut Draft) -> bool {
     if may_come {
         draft.wait(WaitReason::TimeSync { missing }, since, limit);
     } else {
-        draft.blockers.push(Blocker::TimeNotSynced { missing, in_sync, needed });
+        let is_past = plausible(scene, scene.now.wall).is_err();
+        draft.blockers.push(Blocker::TimeNotSynced { missing, in_sync, needed, is_past });
     }
     false
 }
@@ -180,6 +181,7 @@ fn believable_end(run: &Run) -> Timestamp {
 /// Whether a clock is at least as late as the newest thing that hecate knows: what it wrote down while its own clock was in
 /// sync.
 ///
+/// Of earlier boots only: within one a clock goes back where it was set right, and never as one without a battery does.
 /// The newest by order, not by value: a record that was made while this host's clock was ahead would otherwise hold
 /// every later start up, and so it holds one at most.
 fn plausible(scene: &Scene<'_>, wall: Timestamp) -> Result<(), String> {
@@ -187,9 +189,10 @@ fn plausible(scene: &Scene<'_>, wall: Timestamp) -> Result<(), String> {
     let stamps = [Some(&own.began), own.converged.as_ref()];
     let is_known = |stamp: &&Stamp| stamp.wall_synced && stamp.boot_id != scene.now.boot_id;
     let in_earlier_boots = stamps.into_iter().flatten().filter(is_known);
+    let is_record = |run: &&Run| run.wall_synced && run.boot_id.as_ref() != Some(&scene.now.boot_id);
     let known = in_earlier_boots
         .map(|stamp| stamp.wall)
-        .chain(scene.history.runs().last().filter(|run| run.wall_synced).map(believable_end))
+        .chain(scene.history.runs().last().filter(is_record).map(believable_end))
         .chain([PLAUSIBLE_SINCE])
         .max()
         .unwrap_or(PLAUSIBLE_SINCE);

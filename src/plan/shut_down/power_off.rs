@@ -134,13 +134,16 @@ fn own_goes(scene: &Scene<'_>, all: &All, is_dark: bool) -> bool {
 }
 
 /// For how long a host that was told to power off has been waited for, and how long it takes to be sure that it is off: one
-/// that was woken since, or since when this host was booted, may be on its way up.
-pub(super) fn until_off(scene: &Scene<'_>, told: &PoweredOff) -> (Duration, Duration) {
+/// that was woken since, that had mains for a moment, or since when this host was booted, may be on its way up.
+pub(super) fn until_off(scene: &Scene<'_>, name: &NodeName, told: &PoweredOff) -> (Duration, Duration) {
     let since_start = scene.now.since(scene.memory.began);
     match &told.woken {
         Some(woken) => (woken.age(scene.now), scene.config.startup.node_wait),
         None if told.told.boot_id != scene.now.boot_id => (since_start, scene.config.startup.node_wait),
-        None => (told.told.age(scene.now), scene.config.shutdown.off_confirm),
+        None => match scene.mains_seen(name) {
+            Some(ago) if ago < scene.config.startup.node_wait => (ago, scene.config.startup.node_wait),
+            Some(_) | None => (told.told.age(scene.now), scene.config.shutdown.off_confirm),
+        },
     }
 }
 
@@ -166,7 +169,7 @@ pub(super) fn power_off_node(
     // Told by an earlier descent, and up all the same: it goes by the order of this one.
     let is_of_this_run = |told: &&PoweredOff| state != HostState::Up || told.run.as_ref() == Some(&scene.episode.run);
     if let Some(told) = scene.ledger.powered_off.get(name).filter(is_of_this_run) {
-        let (elapsed, limit) = until_off(scene, told);
+        let (elapsed, limit) = until_off(scene, name, told);
         draft.wait(WaitReason::HostOff { node: name.clone() }, elapsed, Some(limit));
         if (state == HostState::Up || scene.is_blind(name)) && scene.host_settled(name) {
             // The same boot still answers: hecate ended between its mark and the act, or the command failed.

@@ -128,8 +128,15 @@ impl Evidence {
         }
     }
 
-    /// Why nobody could have known by now that the battery of a UPS, which is on battery, ends within this time.
-    pub(super) fn doubt(&self, simulation: &Simulation, name: &UpsName, trigger: Duration) -> Option<&'static str> {
+    /// Why nobody could have known by now that the battery of a UPS, which is on battery, ends within this time, for a host
+    /// that booted then.
+    pub(super) fn doubt(
+        &self,
+        simulation: &Simulation,
+        name: &UpsName,
+        booted: Option<Duration>,
+        trigger: Duration,
+    ) -> Option<&'static str> {
         let (world, config) = (&simulation.world, &simulation.config);
         let (policy, now) = (&config.ups_policy, world.time);
         let heard = self.heard.get(name)?;
@@ -141,6 +148,11 @@ impl Evidence {
         let (Some(reading), None) = (reading.value(), silent_for) else {
             let unwitnessed = heard.unwitnessed.map(|since| now.saturating_sub(since));
             let (silent_for, gone_for) = (silent_for.unwrap_or_default(), unwitnessed.unwrap_or_default());
+            // Who came back after its last word has mains of which it knows nothing, unless its witness is gone.
+            let is_unknown = heard.silent.zip(booted).is_some_and(|(silent, booted)| silent < booted);
+            if is_unknown && heard.unwitnessed.is_none() {
+                return Some("its UPS has said nothing since it booted");
+            }
             let on_battery = heard.on_battery.filter(|_| heard.told_for >= 2 * policy.poll);
             let known_for = match (on_battery, heard.unwitnessed) {
                 (Some(_), _) => silent_for,

@@ -231,7 +231,8 @@ impl Oracle {
         let feeds = host.map_or(&config.own_host.feeds, |host| &host.feeds);
         // The hecate host stays until its battery gives no more than its own power-off takes.
         let trigger = if whose.is_none() { own } else { trigger };
-        feeds.iter().filter(ends).find_map(|ups| self.evidence.doubt(simulation, ups, trigger))
+        let booted = host.map(|host| host.booted);
+        feeds.iter().filter(ends).find_map(|ups| self.evidence.doubt(simulation, ups, booted, trigger))
     }
 }
 

@@ -71,6 +71,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "hecate-host-on-the-second-ups",
     "hecate-host-that-boots-in-an-outage",
     "hecate-host-with-a-dead-second-feed",
+    "host-that-boots-in-a-blink-of-mains",
     "host-that-hangs-in-its-power-off",
     "hovering-battery-and-a-failed-self-test",
     "ignored-host-and-a-silent-ups",

@@ -60,9 +60,16 @@ fn outage(rng: &mut Rng, drawn: &Drawn, seconds: u64, events: &mut Vec<Happening
         match rng.u32(..100) {
             0..8 if lasts > 30 => flicker(rng, at, lasts, which.clone(), events),
             8..14 => driver(rng, at, which.clone(), events),
+            14..18 => waits(rng, at, which.clone(), events),
+            18..21 if lasts > 60 => hangs(rng, at, lasts, which.clone(), events),
             _ => {}
         }
         events.push(Happening { at: at + lasts, event: Event::MainsBack { ups: which.clone(), boots } });
+        match rng.u32(..100) {
+            0..4 => first_words(rng, at + lasts, which.clone(), events),
+            4..10 => recloser(rng, at + lasts, which.clone(), events),
+            _ => {}
+        }
         at += lasts + rng.u64(1..60);
     }
 }
@@ -87,6 +94,41 @@ fn driver(rng: &mut Rng, at: u64, ups: Option<UpsName>, events: &mut Vec<Happeni
     events.push(Happening { at, event: Event::UpsSilent { ups: ups.clone(), how } });
     events.push(Happening { at: bare, event: Event::UpsSays { ups: ups.clone(), says: Lie::bare() } });
     events.push(Happening { at: well, event: honest(ups) });
+}
+
+/// upsd says WAIT while its driver connects anew, as it does at many a transfer.
+fn waits(rng: &mut Rng, at: u64, ups: Option<UpsName>, events: &mut Vec<Happening>) {
+    let says = Lie { status: Some("WAIT".to_owned()), ..Lie::bare() };
+    events.push(Happening { at, event: Event::UpsSays { ups: ups.clone(), says } });
+    events.push(Happening { at: at + rng.u64(1..8), event: honest(ups) });
+}
+
+/// A driver hangs in an outage, and goes on saying what it read last; often for long after the mains are back.
+fn hangs(rng: &mut Rng, began: u64, lasts: u64, ups: Option<UpsName>, events: &mut Vec<Happening>) {
+    let at = began + rng.u64(5..lasts);
+    let (charge, runtime) = (f64::from(rng.u32(20..100)), rng.u64(300..4000));
+    let says = Lie {
+        status: Some("OB DISCHRG".to_owned()),
+        runtime: Some(RuntimeLie::Fixed(runtime)),
+        charge_percent: Some(charge),
+        ..Lie::default()
+    };
+    events.push(Happening { at, event: Event::UpsSays { ups: ups.clone(), says } });
+    events.push(Happening { at: at + lasts + rng.u64(60..6000), event: honest(ups) });
+}
+
+/// Mains are back, hosts boot, and the driver that boots with them says a word before it has read anything.
+fn first_words(rng: &mut Rng, at: u64, ups: Option<UpsName>, events: &mut Vec<Happening>) {
+    let says = Lie { status: Some("OB".to_owned()), ..Lie::bare() };
+    events.push(Happening { at, event: Event::UpsSays { ups: ups.clone(), says } });
+    events.push(Happening { at: at + rng.u64(5..100), event: honest(ups) });
+}
+
+/// Mains are back, and a recloser takes them away once more for a moment, as hosts boot.
+fn recloser(rng: &mut Rng, back: u64, ups: Option<UpsName>, events: &mut Vec<Happening>) {
+    let at = back + rng.u64(5..120);
+    events.push(Happening { at, event: Event::MainsLost { ups: ups.clone() } });
+    events.push(Happening { at: at + rng.u64(1..25), event: Event::MainsBack { ups, boots: false } });
 }
 
 /// hecate dies again and again, a few seconds after each start.

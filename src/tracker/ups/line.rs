@@ -75,6 +75,9 @@ pub struct Outage {
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub last: Duration,
+    /// When mains were last said to be there in it: what was off may boot.
+    #[serde(default)]
+    pub mains_seen: Option<Seconds>,
     /// `battery.charge` in the last one that told it.
     pub charge: Option<f64>,
     /// `battery.charge` in the first one that told it.
