@@ -259,13 +259,13 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Its age: by boottime within one boot; by wall clock across boots, never negative, and zero while the wall
-    /// clock is not synchronised, so that nothing is taken for old because a clock is wrong.
+    /// Its age: by boottime within one boot; by wall clock across boots, never negative, and zero where the wall clock is not
+    /// synchronised now or was not then, so that nothing is taken for old because a clock is wrong.
     pub fn age(&self, now: &Now) -> Duration {
         if self.boot_id == now.boot_id {
             return now.since(self.boottime);
         }
-        if !now.wall_synced {
+        if !now.wall_synced || !self.wall_synced {
             return Duration::ZERO;
         }
         Duration::try_from(now.wall.duration_since(self.wall)).unwrap_or(Duration::ZERO)
@@ -482,6 +482,13 @@ mod tests {
     fn an_age_counts_as_fresh_while_the_clock_is_not_synchronised() {
         let stamp = now("a", 100, 5_000, true).stamp();
         assert_eq!(stamp.age(&now("b", 1, 500_000, false)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_mark_that_a_wrong_clock_dated_counts_as_fresh_in_a_later_boot() {
+        let stamp = now("a", 100, 5_000, false).stamp();
+        assert_eq!(stamp.age(&now("a", 130, 500_000, true)), Duration::from_secs(30));
+        assert_eq!(stamp.age(&now("b", 1, 500_000, true)), Duration::ZERO);
     }
 
     #[test]

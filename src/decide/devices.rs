@@ -38,6 +38,8 @@ const PROVEN_TIME: Duration = Duration::from_secs(120);
 const PROVEN_REFRESHES: u32 = 3;
 /// Power that ends with more than this in the battery, percent, was not ended by it.
 const CUT_CHARGE: f64 = 50.0;
+/// ... and what mains begin with is less than this: a battery that was drawn from to its end has next to nothing.
+const CUT_LEFT: f64 = 25.0;
 /// So much of it must have been under the load of the whole cluster, where the UPS tells no load.
 const PROVEN_FALL_OF_ALL: f64 = 20.0;
 /// A smaller load of the whole cluster, in whole percents, is too coarse to tell how much of it was shed.
@@ -163,7 +165,9 @@ impl Look<'_> {
         let said = &self.reading.device;
         if device.id.contradicts(said) {
             // In an outage a name that changes is a driver that has lost its UPS for a while: what was drawn stays drawn.
-            let count = device.count.take().filter(|_| self.polls.outage.is_some());
+            // So it does where this host has not seen the end of the outage.
+            let is_open = |count: &OwnCount| self.polls.outage.is_some() || count.since.is_none();
+            let count = device.count.take().filter(is_open);
             // What the new one has drawn began at an unknown charge: it proves nothing.
             let discharge = device.discharge.take().filter(|_| self.polls.outage.is_some());
             let discharge = discharge.map(|going| Discharge { is_shed: true, charge: None, load: None, ..going });
@@ -205,10 +209,15 @@ impl Look<'_> {
             let gap =
                 self.scene.config.ups_policy.lost_on_battery.max(UpsMemory::gap_max(&self.scene.config.ups_policy));
             let is_end_heard = |outage: &&Outage| line.since.saturating_sub(outage.last) <= gap;
-            let outage = self.polls.outage.as_ref().filter(is_end_heard);
-            let charge = outage.and_then(|outage| self.charge_after(outage, device));
-            let percent =
-                charge.unwrap_or_else(|| outage.map_or(0.0, |outage| self.left_by_time(outage, device, &count)));
+            let outage = self.polls.outage.as_ref();
+            let heard = outage.filter(is_end_heard);
+            let charge = heard.and_then(|outage| self.charge_after(outage, device));
+            // What nobody heard may have been drawn as the whole cluster draws.
+            let end = heard.map_or(line.since, |outage| outage.last);
+            let by_time = |outage| self.left_by_time(outage, end, device, &count);
+            // No outage leaves more than there was before it.
+            let charge = charge.map(|charge| charge.min(count.percent));
+            let percent = charge.unwrap_or_else(|| outage.map_or(0.0, by_time));
             let since = Some(self.now().stamp_before(ago));
             device.count = Some(OwnCount { percent, since, is_seen: charge.is_some(), heard: None });
         } else if count.since.as_ref().is_some_and(|since| since.boot_id != self.now().boot_id) {
@@ -235,13 +244,13 @@ impl Look<'_> {
         charge.filter(|_| !self.began_before(device) || outage.has_fallen())
     }
 
-    /// What an outage left by the time it took, percent; nothing where its end was not seen.
-    fn left_by_time(&self, outage: &Outage, device: &Device, count: &OwnCount) -> f64 {
+    /// What an outage left by the time that it took at the most, percent; nothing where its beginning was not seen.
+    fn left_by_time(&self, outage: &Outage, end: Duration, device: &Device, count: &OwnCount) -> f64 {
         if self.began_before(device) {
             return 0.0;
         }
         let full = ups_policy::battery(self.scene.ledger, self.ups).full_runtime().unwrap_or(USUAL);
-        let drawn = outage.last.saturating_sub(outage.since).as_secs_f64();
+        let drawn = end.saturating_sub(outage.since).as_secs_f64();
         (count.percent - drawn / full.as_secs_f64().max(1.0) * 100.0).max(0.0)
     }
 
@@ -381,7 +390,8 @@ impl Look<'_> {
         let has_ended = going.seen_charge.is_some_and(|charge| charge < 1.0);
         let last = if is_this_boot && !has_ended { self.polls.outage.as_ref() } else { None };
         let lasted = match last {
-            Some(outage) => outage.last.saturating_sub(going.began.boottime),
+            // What came after the last charge that was told took nobody knows how much.
+            Some(outage) => outage.told.map_or(outage.last, |told| told.0).saturating_sub(going.began.boottime),
             None => going.seen.boottime.saturating_sub(going.began.boottime),
         };
         let low = last.and_then(|outage| outage.charge).or(going.seen_charge);
@@ -390,7 +400,9 @@ impl Look<'_> {
             going.settled.zip(low).and_then(|(from, to)| Some((lasted.checked_sub(from.after)?, from.charge - to)));
         let own_went = self.scene.ledger.own_power_off.as_ref();
         // A reboot of this host ends no battery: the UPS then says OB to the next boot, or has much of its charge left.
-        let is_near_the_end = going.seen_charge.is_some_and(|charge| charge < CUT_CHARGE);
+        let came_back = self.polls.line.as_ref().and_then(|line| line.first_charge);
+        let is_near_the_end = going.seen_charge.is_some_and(|charge| charge < CUT_CHARGE)
+            && came_back.is_none_or(|charge| charge < CUT_LEFT);
         let was_cut = !is_this_boot
             && self.polls.outage.is_none()
             && is_near_the_end

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::battery::Battery;
 use self::loads::Load;
-pub(crate) use self::loads::loads;
+pub(crate) use self::loads::{is_fed_by_others, loads};
 use self::others::Others;
 use super::{Cause, Declared, DeclaredHealth, Effective, Forget, Held, Hold, Override, OwnSupply};
 use crate::budget::Budget;
@@ -120,7 +120,16 @@ pub fn rewrite(
     for change in &changes {
         apply(&mut obeyed, change);
     }
-    let effective = effective(&Sources { config, declared: &obeyed, health, power: &power, snapshot, ledger, now });
+    let effective = effective(&Sources {
+        config,
+        declared: &obeyed,
+        health,
+        power: &power,
+        snapshot,
+        ledger,
+        looked_for: now.since(memory.began),
+        now,
+    });
     Rewritten { effective, declared: obeyed, changes, power }
 }
 
@@ -159,6 +168,8 @@ struct Sources<'a> {
     power: &'a Power,
     snapshot: &'a Snapshot,
     ledger: &'a Ledger,
+    /// For how long this process has been looking.
+    looked_for: Duration,
     now: &'a Now,
 }
 
@@ -281,7 +292,9 @@ impl Sources<'_> {
         let began =
             self.ledger.episode.as_ref().filter(|episode| episode.key.is_override).map(|episode| &episode.began);
         let is_earlier = since.or(began).is_some_and(|since| since.boot_id != self.now.boot_id);
-        is_silent && was_asked && is_earlier && !self.ledger.boots.is_empty()
+        // Its driver, or the host of its upsd, may come up with this one.
+        let had_time = self.looked_for >= self.config.ups_policy.lost_on_battery.max(BOOTED_PATIENCE);
+        is_silent && was_asked && had_time && is_earlier && !self.ledger.boots.is_empty()
     }
 
     /// Hosts that have booted since the UPSes of all overrides that go on fell silent: their word is older than that boot. Where
@@ -570,6 +583,10 @@ impl Pass<'_> {
             UpsVerdict::Ignored => Some(assessment.evidence.clone()),
             UpsVerdict::OnBattery | UpsVerdict::Critical => None,
         }
+        .or_else(|| {
+            is_fed_by_others(self.config, self.power, ups)
+                .then(|| "all that it feeds has other mains, which are stable".to_owned())
+        })
     }
 }
 
@@ -587,7 +604,9 @@ fn assess_all(
         if let Some(hold) = declared.hold(&Held::Ups(name.clone()), now) {
             let evidence = format!("ignored {hold}");
             power.warnings.push(Warning::Ups { ups: name.clone(), evidence: evidence.clone() });
-            power.upses.insert(name.clone(), Assessment::ignored(evidence));
+            let said = snapshot.upses.get(name).and_then(|it| it.fresh(now, config.ups_policy.max_age));
+            let is_on_line = said.is_some_and(|said| words::sense(&said.status) == words::Sense::OnLine);
+            power.upses.insert(name.clone(), Assessment::ignored(evidence, !is_on_line));
             continue;
         }
         let empty = UpsMemory::default();
@@ -602,13 +621,10 @@ fn assess_all(
             None => Some("not observed yet".to_owned()),
         };
         let since = judge::on_battery_since(polls, ledger, name, now);
-        let others = Others { config, declared, snapshot, memory, name, now };
-        let is_silent_with_another = failure.is_some() && others.fell_silent_with_another();
-        let gone = if others.is_witness_gone() {
-            Some("its witness is gone")
-        } else {
-            is_silent_with_another.then_some("since another UPS lost its mains")
-        };
+        let is_earlier = since.as_ref().is_some_and(|since| since.boot_id != now.boot_id);
+        let was_on_battery = is_earlier && polls.last_word().is_none();
+        let others = Others { config, declared, snapshot, memory, name, was_on_battery, now };
+        let gone = if failure.is_some() { others.gone() } else { others.witness_gone() };
         let look = judge::Look {
             policy: &config.ups_policy,
             ups,
@@ -622,6 +638,7 @@ fn assess_all(
             kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),
             is_confirmed: gone.is_some() || others.on_battery().next().is_some(),
             gone,
+            cut_ago: ledger.load_cuts.get(name).map(|cut| cut.told.age(now)),
             was_asked: snapshot.upses.get(name).is_some_and(Reading::was_looked_at),
             memory_age: now.since(memory.began),
             now,

@@ -238,9 +238,8 @@ impl Watch {
 
     /// Learns once a connection whether the UPS knows the command that cuts its load.
     async fn ask_for_commands(&mut self) {
-        let (None, Some(cut), Some(mut client)) = (self.knows_cut, &self.ups.cut_load, self.client.take()) else {
-            return;
-        };
+        let (None, Some(cut)) = (self.knows_cut, &self.ups.cut_load) else { return };
+        let Some(mut client) = self.client.take() else { return };
         match client.list_commands(&self.ups.nut_name, self.timeout).await {
             Ok(commands) => self.knows_cut = Some(commands.contains(&cut.command)),
             Err(error) => tracing::debug!(ups = %self.name, error = %describe(&error), "commands cannot be listed"),

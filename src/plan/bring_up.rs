@@ -182,7 +182,9 @@ fn battery_guard(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeName
         }
         let fed = loads.iter().filter(|load| load.feeds.contains(name) && load.runs_on_battery(scene.power));
         let held: BTreeSet<NodeName> = fed.filter_map(|load| load.node).filter(|node| starts(node)).cloned().collect();
-        if is_for_all(name) {
+        if ups_policy::is_fed_by_others(scene.config, scene.power, name) {
+            continue;
+        } else if is_for_all(name) {
             gates.is_open = false;
         } else if held.is_empty() {
             continue;

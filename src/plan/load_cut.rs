@@ -382,7 +382,9 @@ pub(super) fn held(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeNa
         .filter_map(|(ups, cut)| {
             let is_told = !matches!(progress(scene, ups), Progress::Untold);
             let since = told_ago(scene.ledger.load_cuts.get(ups).filter(|_| is_told)?, scene.now);
-            let limit = cut.delay + CUT_MARGIN;
+            // The UPS' own delay counts where it is longer: the command may not have set it.
+            let own = scene.snapshot.load_cuts.get(ups).and_then(|said| said.delay).unwrap_or_default();
+            let limit = cut.delay.max(own) + CUT_MARGIN;
             (since <= limit).then_some((ups, (since, limit)))
         })
         .collect();

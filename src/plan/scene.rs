@@ -236,8 +236,15 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether a host is silent now.
+    ///
+    /// After a restart one look is needed: a host that was silent before may answer by now.
     pub fn is_silent(&self, node: &NodeName) -> bool {
-        self.memory.silent_since.contains_key(node)
+        self.memory.silent_since.contains_key(node) && !self.is_unseen(node)
+    }
+
+    /// Whether a host has not been looked at yet in this life of hecate.
+    pub fn is_unseen(&self, node: &NodeName) -> bool {
+        self.snapshot.hosts.get(node).is_none_or(|reading| !reading.was_looked_at())
     }
 
     /// For how long a host has been silent.

@@ -253,6 +253,9 @@ fn stop_unit(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName, node: &Node,
     }
 }
 
+/// The first look at a host after a start of hecate takes no longer.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
+
 /// A host that does not answer delays the others only up to its limit, and never under an override's emergency path
 /// once it was silent for a moment.
 fn away(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName) -> Progress {
@@ -279,7 +282,8 @@ fn away(scene: &Scene<'_>, draft: &mut Draft, name: &NodeName) -> Progress {
             draft.blockers.push(Blocker::AccessDenied { node: name.clone(), evidence: evidence.clone() });
         }
     }
-    if silent < limit {
+    let is_to_be_seen = scene.is_unseen(name) && scene.now.since(scene.memory.began) < FIRST_LOOK;
+    if silent < limit || is_to_be_seen {
         draft.wait(WaitReason::NodeReachable { node: name.clone(), evidence }, silent, Some(limit));
         return Progress::Pending;
     }

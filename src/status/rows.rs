@@ -159,7 +159,10 @@ pub fn upses(scene: &Scene<'_>) -> BTreeMap<UpsName, UpsRow> {
 
 /// What a shutdown needs and what the batteries give.
 pub fn budget(scene: &Scene<'_>) -> BudgetView {
-    let runtimes = scene.snapshot.upses.values().filter_map(|reading| reading.value()?.runtime);
+    // A UPS that tells none may be the one that ends first.
+    let runtimes = scene.snapshot.upses.values().map(|reading| reading.value()?.runtime);
+    let shortest = || runtimes.collect::<Option<Vec<_>>>()?.into_iter().min();
+    let is_calm = !scene.power.is_on_battery();
     let needs = scene.budget.needs;
     BudgetView {
         needs_full: needs.full,
@@ -170,7 +173,7 @@ pub fn budget(scene: &Scene<'_>) -> BudgetView {
         emergency: scene.budget.emergency.time,
         emergency_samples: scene.budget.emergency.samples,
         trigger_at: trigger_at(scene.config, scene.budget),
-        has: scene.effective.time_left().or(runtimes.min()),
+        has: scene.effective.time_left().or_else(|| shortest().filter(|_| is_calm)),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::model::{seconds, seconds_option};
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 
 use self::discharge::OnLineDischarge;
-pub use self::drawn::{Climb, DrawnFrom, Figures};
+pub use self::drawn::{Climb, DrawnFrom, Figures, Standing};
 pub use self::line::{Line, Outage};
 
 /// A charge up to this, percent, may stand for as long as it likes.
@@ -53,6 +53,12 @@ pub struct UpsMemory {
     pub drawn_from: Option<DrawnFrom>,
     /// The first answer of it after the sag of its first minute.
     pub settled_from: Option<DrawnFrom>,
+    /// The charge that stands in it.
+    #[serde(default)]
+    pub stands: Option<Standing>,
+    /// The lowest runtime in it, counted down since: no battery gives more than that under the load that it had then.
+    #[serde(default)]
+    pub floor: Option<Figures>,
     /// The latest charges of it, each with when it was first said, oldest first; at most [`UpsMemory::CHARGES_MAX`].
     #[serde(default)]
     pub charges: VecDeque<DrawnFrom>,
@@ -149,6 +155,8 @@ impl UpsMemory {
             runtime_since: self.runtime_since,
             drawn_from: self.drawn_from.clone(),
             settled_from: self.settled_from.clone(),
+            stands: self.stands.clone(),
+            floor: self.floor.clone(),
             charges: self.charges.clone(),
             line: self.line.clone(),
             outage: self.outage.clone(),
@@ -181,6 +189,8 @@ impl UpsMemory {
                     && self.figures == other.figures
                     && self.drawn_from == other.drawn_from
                     && self.settled_from == other.settled_from
+                    && self.stands == other.stands
+                    && self.floor == other.floor
                     && self.charges == other.charges
                     && self.climb == other.climb
                     && self.discharge == other.discharge)
@@ -262,10 +272,9 @@ impl UpsMemory {
                 let since = believed.map_or(began, |one| one.from.began);
                 let first_charge = believed.and_then(|one| one.from.charge).or(charge);
                 let is_test = sense == Sense::Calibrating && self.is_test_new(began);
-                let new = Outage { since, last: began, mains_seen: None, charge, first_charge, is_test };
+                let new = Outage { is_test, ..Outage::begin(since, began, charge, first_charge) };
                 let outage = self.outage.get_or_insert(new);
-                outage.last = began;
-                outage.charge = charge.or(outage.charge);
+                outage.follow(charge, reading.load_percent, began, policy);
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;

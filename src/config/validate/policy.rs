@@ -81,6 +81,7 @@ pub(super) fn across(raw: &RawConfig, config: &Config, found: &mut Findings) {
         found.mistake_with(at, problem, "a start at that charge would be the next trigger");
     }
     too_long(raw, config, found);
+    too_short(raw, config, found);
     let debounce = policy.debounce.max(policy.poll * policy.debounce_polls);
     let budget = config.shutdown.emergency_budget + config.own_host.power_off_time;
     let margin = budget.mul_f64((policy.runtime_safety_factor - 1.0).clamp(0.0, 10.0));
@@ -92,6 +93,24 @@ pub(super) fn across(raw: &RawConfig, config: &Config, found: &mut Findings) {
         );
         let at = written(&raw.ups_policy.debounce_seconds, &raw.ups_policy.runtime_safety_factor);
         found.warning(at, problem, "raise runtime_safety_factor or shorten the debounce");
+    }
+}
+
+/// Names limits that let one moment decide.
+fn too_short(raw: &RawConfig, config: &Config, found: &mut Findings) {
+    let (policy, raw) = (&config.ups_policy, &raw.ups_policy);
+    if policy.lost_on_battery < policy.max_age {
+        let problem =
+            format!("{} s is less than max_age_seconds ({})", show(policy.lost_on_battery), show(policy.max_age));
+        found.warning(&raw.lost_on_battery_seconds.at, problem, "one answer that is late on battery shuts down");
+    }
+    if policy.mains_stable < policy.poll * 2 {
+        let problem = format!("{} s is less than two polls", show(policy.mains_stable));
+        found.warning(&raw.mains_stable_seconds.at, problem, "a moment of OL in an outage would end it");
+    }
+    if policy.charge_percent_min <= 0.0 {
+        let problem = "0 % is never reached in time".to_owned();
+        found.warning(&raw.charge_percent_min.at, problem, "a UPS without a runtime would not be acted on");
     }
 }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::battery::Battery;
+use super::others::Gone;
 use super::time_left::{self, Knows, TimeLeft, is_drawn};
 use super::words::{REMARKS, Sense, sense};
 use crate::config::{Ups, UpsPolicy};
@@ -13,7 +14,7 @@ use crate::model::{Now, Stamp, UpsName};
 use crate::plan::blocker::Warning;
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 use crate::status::UpsVerdict;
-use crate::tracker::{LowRun, UpsMemory, UpsSample};
+use crate::tracker::{LowRun, Outage, UpsMemory, UpsSample};
 
 /// A forced-shutdown flag raised while on line is obeyed for so long: long enough for every path to end, short enough
 /// that a flag which upsd latches (upsd(8): only a restart clears it) does not keep the cluster dark for ever.
@@ -38,6 +39,12 @@ const BARE_PATIENCE: Duration = Duration::from_secs(60);
 /// LB that is set at so high a charge says nothing but that the battery is used at all.
 const LB_EMPTY_WORD_CHARGE: f64 = 90.0;
 
+/// For so long after a cut was due its UPS may still say FSD of it.
+const ECHO: Duration = Duration::from_secs(60);
+
+/// LB that stands for so long beside CAL is the end of the battery, and so is a charge near it: NUT's upsmon lets both pass.
+const CAL_LB: Duration = Duration::from_secs(60);
+
 /// What is made of one UPS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
@@ -49,6 +56,8 @@ pub struct Assessment {
     pub on_battery_for: Option<Duration>,
     /// For how long it has been on line without a break, as far as this memory goes.
     pub on_line_for: Option<Duration>,
+    /// Whether it says that it feeds nothing: its output is off, or mains that are gone would feed it past the battery.
+    pub feeds_nothing: bool,
     /// What its battery still gives: the last estimate less the time since.
     pub time_left: Option<Duration>,
     /// Whether there is no time for the graceful path whatever the estimate says (LB, FSD, communication lost).
@@ -83,13 +92,14 @@ impl Assessment {
         self.is_urgent && self.silent_for.is_none()
     }
 
-    /// A UPS that an operator took out of the policy.
-    pub(super) fn ignored(evidence: String) -> Self {
+    /// A UPS that an operator took out of the policy; what it says itself is all that is known of what it feeds.
+    pub(super) fn ignored(evidence: String, feeds_nothing: bool) -> Self {
         Self {
             verdict: UpsVerdict::Ignored,
             evidence,
             on_battery_for: None,
             on_line_for: None,
+            feeds_nothing,
             time_left: None,
             is_urgent: false,
             silent_for: None,
@@ -141,8 +151,10 @@ pub(super) struct Look<'a> {
     pub(super) kept_silence: Option<Duration>,
     /// Whether its witness, or another UPS, says that the mains are gone: then words without figures are no doubt.
     pub(super) is_confirmed: bool,
-    /// What else says that its mains are gone, in words, while it is silent.
-    pub(super) gone: Option<&'static str>,
+    /// What else says that its mains are gone, while it is silent.
+    pub(super) gone: Option<Gone>,
+    /// How long ago hecate had it cut its load, where it did.
+    pub(super) cut_ago: Option<Duration>,
     /// Whether it was asked since hecate was started: what is not looked at yet says nothing.
     pub(super) was_asked: bool,
     pub(super) memory_age: Duration,
@@ -186,7 +198,11 @@ impl Look<'_> {
         for word in &self.ups.ignored_words {
             status = status.without(*word);
         }
-        if self.is_latched(&status) {
+        // What a UPS says of the cut that hecate asked for is no news: several drivers call it FSD (blazer.c, nutdrv_qx).
+        let is_echo = self
+            .cut_ago
+            .is_some_and(|ago| ago <= self.ups.cut_load.as_ref().map_or(Duration::ZERO, |cut| cut.delay) + ECHO);
+        if self.is_latched(&status) || is_echo {
             status = status.without(UpsWord::Fsd);
         }
         for word in [UpsWord::Cal, UpsWord::Test] {
@@ -227,7 +243,10 @@ impl Look<'_> {
         let was_away = last_word.is_some_and(|last| began.saturating_sub(last) > UpsMemory::gap_max(self.policy));
         let last_word = self.repeats_since.or(last_word).unwrap_or(began);
         let heard_until = if was_away { began } else { last_word };
-        let silent_for = self.now.since(heard_until).max(self.kept_silence.unwrap_or_default());
+        // Silence on healthy mains is none on battery: that begins when they go.
+        let heard_until = self.mains_until(was_uneasy).map_or(heard_until, |until| until.max(heard_until));
+        let kept_silence = self.kept_silence.filter(|_| was_uneasy || self.gone.is_none());
+        let silent_for = self.now.since(heard_until).max(kept_silence.unwrap_or_default());
         let verdict = |verdict, evidence| {
             // A moment of silence takes nothing back that was said just before it.
             let is_moment = silent_for < self.policy.lost_on_battery;
@@ -252,7 +271,7 @@ impl Look<'_> {
         let (is_over, left) = self.silence(silent_for);
         let is_over = is_over && self.was_asked;
         let since = silent_for.as_secs();
-        let witness = self.gone.map(|gone| format!(", {gone}")).unwrap_or_default();
+        let witness = self.gone.map(|gone| format!(", {}", gone.why)).unwrap_or_default();
         if is_over {
             let evidence = format!("on battery and no word for {since} s{witness}{left}: {why}");
             Assessment { is_urgent: true, ..verdict(UpsVerdict::Critical, evidence) }
@@ -283,6 +302,11 @@ impl Look<'_> {
         (is_down || silent_for >= policy.lost_on_battery_max, figures)
     }
 
+    /// Until when mains fed a UPS that has said nothing since they stood, where something else says that they are gone.
+    fn mains_until(&self, was_uneasy: bool) -> Option<Duration> {
+        self.gone.filter(|_| !was_uneasy).map(|gone| gone.since)
+    }
+
     /// Half of what the last figures promised at full load, less the time since.
     fn figures_left(&self) -> Option<Duration> {
         let figures = self.polls.figures.as_ref()?;
@@ -300,7 +324,9 @@ impl Look<'_> {
             Some(self.battery.full_runtime()?.mul_f64(share.clamp(0.0, 1.0)))
         };
         let promised = of_sample().or_else(of_figures).or_else(of_record)?;
-        Some((promised / 2).saturating_sub(self.now.since(figures.began)))
+        let drawn_since =
+            self.mains_until(self.polls.outage.is_some()).map_or(figures.began, |it| it.max(figures.began));
+        Some((promised / 2).saturating_sub(self.now.since(drawn_since)))
     }
 
     /// FSD that is a latch: upsd keeps it after mains are back (upsd(8): only a restart clears it). On line: it came while on
@@ -336,12 +362,21 @@ impl Look<'_> {
         let stood = self.stood(&[word]).unwrap_or_default();
         // A test that the mains were lost in looks like a test: its last warning counts.
         let is_low = (word == UpsWord::Test || self.says_cal_of_a_test()) && status.has(UpsWord::Lb);
+        let is_low =
+            is_low || self.stood(&[word, UpsWord::Lb]).is_some_and(|stood| stood >= CAL_LB) || self.is_at_the_end();
         if stood < self.policy.calibration_max && !is_low && !self.is_confirmed {
             let doing = if word == UpsWord::Cal { "calibrating" } else { "testing its battery" };
             return self.verdict(UpsVerdict::OnBattery, format!("{doing} for {} s ({status})", stood.as_secs()));
         }
         let outage = status.without(UpsWord::Cal).without(UpsWord::Test);
         if sense(&outage) == Sense::LowOnBattery { self.low_on_battery(status) } else { self.on_battery(status) }
+    }
+
+    /// Whether its charge has fallen to next to nothing.
+    fn is_at_the_end(&self) -> bool {
+        let Some(last) = self.polls.samples.back() else { return false };
+        let fell = self.polls.outage.as_ref().is_some_and(Outage::has_fallen);
+        fell && time_left::charge(self.polls, last).is_some_and(|charge| charge <= LAST_CHARGE)
     }
 
     /// Whether its driver says CAL of the short test that its UPS makes by itself, as of a calibration (blazer.c, nutdrv_qx.c:
@@ -484,6 +519,13 @@ impl Look<'_> {
         since?.into_iter().max().map(|since| self.now.since(since))
     }
 
+    /// Whether it has said for long enough to be no test that its output is off, or that it is on battery and in bypass.
+    fn feeds_nothing(&self) -> bool {
+        let has = |words: &[UpsWord]| self.stood(words).is_some_and(|stood| stood >= self.policy.debounce);
+        let speaks = has(&[UpsWord::Off, UpsWord::Ol]) || has(&[UpsWord::Off, UpsWord::Ob]);
+        speaks || has(&[UpsWord::Ob, UpsWord::Bypass]) || has(&[UpsWord::Ob, UpsWord::By])
+    }
+
     /// For how long mains have been there: since OL came, or since a discharge that was said beside it ended.
     fn on_line_for(&self) -> Option<Duration> {
         let line = self.polls.line.as_ref()?;
@@ -544,6 +586,7 @@ impl Look<'_> {
             evidence,
             on_battery_for: self.on_battery_for.filter(|_| !is_on_line),
             on_line_for: if is_on_line { self.on_line_for() } else { None },
+            feeds_nothing: self.feeds_nothing(),
             time_left,
             is_urgent: false,
             silent_for: None,
@@ -568,7 +611,7 @@ impl Look<'_> {
             said.push("still says FSD although mains are there: restart upsd to clear it".to_owned());
         }
         if let Some(gone) = self.gone.filter(|_| is_on_line(status)) {
-            said.push(format!("says that it is on line, but {gone}: look whether its driver hangs"));
+            said.push(format!("says that it is on line, but {}: look whether its driver hangs", gone.why));
         }
         if status.has(UpsWord::Lb) && is_on_line(status) {
             said.push("low battery while on line (OL LB)".to_owned());

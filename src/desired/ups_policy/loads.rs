@@ -25,24 +25,32 @@ pub(crate) struct Load<'a> {
 impl Load<'_> {
     /// Whether fewer feeds than it needs are known to hold. Unknown is no supply: but something must be critical.
     pub(super) fn is_at_risk(&self, power: &Power) -> bool {
-        self.is_short(power, |ups| power.verdict(ups) == UpsVerdict::Critical)
+        // One that a person took out, for a new battery or because it lies, is no supply to rely on.
+        let is_ignored = |ups: &UpsName| power.verdict(ups) == UpsVerdict::Ignored;
+        self.is_short(power, |ups| power.verdict(ups) == UpsVerdict::Critical, is_ignored)
     }
 
-    /// Whether its supply ends, where these UPSes are at their end or on their way there.
+    /// Whether its supply ends and comes back with theirs, where these UPSes are at their end or on their way there.
     pub(super) fn ends(&self, power: &Power, ending: &BTreeSet<UpsName>) -> bool {
-        self.is_short(power, |ups| ending.contains(ups))
+        self.is_short(power, |ups| ending.contains(ups), |_| false)
     }
 
-    fn is_short(&self, power: &Power, is_ending: impl Fn(&UpsName) -> bool) -> bool {
-        let holds = |ups: &&UpsName| !is_ending(ups) && holds(power, ups);
+    fn is_short(
+        &self,
+        power: &Power,
+        is_ending: impl Fn(&UpsName) -> bool,
+        is_doubtful: impl Fn(&UpsName) -> bool,
+    ) -> bool {
+        let holds = |ups: &&UpsName| !is_ending(ups) && !is_doubtful(ups) && holds(power, ups);
         self.feeds.iter().any(&is_ending) && self.feeds.iter().filter(holds).count() < self.min_supplies
     }
 
     /// Whether fewer of its feeds have their mains than it needs.
     pub(crate) fn runs_on_battery(&self, power: &Power) -> bool {
         let is_on_battery = |ups: &&UpsName| power.upses.get(*ups).is_some_and(Assessment::is_on_battery);
-        let on_battery = self.feeds.iter().filter(is_on_battery).count();
-        on_battery > 0 && self.feeds.len() - on_battery < self.min_supplies
+        let feeds_nothing = |ups: &&UpsName| power.upses.get(*ups).is_some_and(|one| one.feeds_nothing);
+        let without = self.feeds.iter().filter(|ups| is_on_battery(ups) || feeds_nothing(ups)).count();
+        self.feeds.iter().any(|ups| is_on_battery(&ups)) && self.feeds.len() - without < self.min_supplies
     }
 
     /// Until it loses its supply; None where nothing says so. A feed of which nothing is known is none.
@@ -86,10 +94,23 @@ impl Load<'_> {
 /// Whether a UPS feeds what hangs on it, as far as is known. One that fell silent a moment ago still does.
 fn holds(power: &Power, ups: &UpsName) -> bool {
     match power.verdict(ups) {
-        UpsVerdict::OnLine | UpsVerdict::OnBattery | UpsVerdict::Ignored => true,
+        UpsVerdict::OnLine | UpsVerdict::OnBattery | UpsVerdict::Ignored => {
+            power.upses.get(ups).is_some_and(|one| !one.feeds_nothing)
+        }
         UpsVerdict::Critical => false,
         UpsVerdict::Unknown => power.upses.get(ups).is_some_and(|one| one.is_brief),
     }
+}
+
+/// Whether all that a UPS feeds has enough other feeds whose mains have stood: its own end darkens nothing.
+pub(crate) fn is_fed_by_others(config: &Config, power: &Power, ups: &UpsName) -> bool {
+    let has_stood = |feed: &&UpsName| {
+        let one = power.upses.get(*feed).filter(|one| *feed != ups && !one.feeds_nothing);
+        one.and_then(|one| one.on_line_for).is_some_and(|stood| stood >= config.ups_policy.mains_stable)
+    };
+    let all = loads(config);
+    let mut fed = all.iter().filter(|load| load.feeds.contains(ups)).peekable();
+    fed.peek().is_some() && fed.all(|load| load.feeds.iter().filter(has_stood).count() >= load.min_supplies)
 }
 
 /// Everything that UPSes feed. A node whose feeds nobody wrote down is fed by the UPSes that nothing names.

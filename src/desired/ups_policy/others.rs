@@ -7,12 +7,25 @@ use std::time::Duration;
 use super::words::{Sense, sense};
 use crate::config::{Config, Witness};
 use crate::desired::{Declared, Held};
-use crate::model::{Now, UpsName};
-use crate::snapshot::{Snapshot, UpsWord};
+use crate::model::{Now, Reading, UpsName};
+use crate::snapshot::{Snapshot, UpsReading, UpsWord};
 use crate::tracker::{Memory, UpsMemory};
 
 /// A witness counts as gone only if it was there before the UPS said its last word.
 const WITNESS_BEFORE: Duration = Duration::from_secs(600);
+
+/// A UPS whose last word came within this time of another's loss of mains went with it. Its link dies at the transfer, and upsd
+/// hands the last word on until the driver has missed a read and its MAXAGE is over: 15 to 90 s, as people set it.
+const WITH_ANOTHER: Duration = Duration::from_secs(120);
+
+/// What says that the mains of a silent UPS are gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gone {
+    /// In words.
+    pub(super) why: &'static str,
+    /// Since when, as far as is known.
+    pub(super) since: Duration,
+}
 
 /// What witnesses and other UPSes say of the mains of one UPS.
 pub(super) struct Others<'a> {
@@ -21,6 +34,8 @@ pub(super) struct Others<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) memory: &'a Memory,
     pub(super) name: &'a UpsName,
+    /// Whether an earlier boot of this host left it on battery, and it has said nothing in this one.
+    pub(super) was_on_battery: bool,
     pub(super) now: &'a Now,
 }
 
@@ -29,25 +44,62 @@ impl Others<'_> {
         self.memory.upses.get(self.name).and_then(UpsMemory::last_word)
     }
 
-    pub(super) fn is_witness_gone(&self) -> bool {
-        match self.config.upses.get(self.name).and_then(|ups| ups.witness.as_ref()) {
-            None => false,
-            Some(Witness::Address { .. }) => {
-                let max_age = self.config.ups_policy.max_age;
-                let witness = self.snapshot.witnesses.get(self.name);
-                let is_gone = witness.and_then(|it| it.fresh(self.now, max_age)) == Some(&false);
+    /// What says that its mains are gone, while it says nothing itself.
+    pub(super) fn gone(&self) -> Option<Gone> {
+        // After a restart the first answer is still to come: what was said a moment ago stands.
+        let was_asked = self.snapshot.upses.get(self.name).is_some_and(Reading::was_looked_at);
+        let is_young = |last| self.now.since(last) < UpsMemory::gap_max(&self.config.ups_policy);
+        if !was_asked && self.last_word().is_some_and(is_young) {
+            return None;
+        }
+        self.witness_gone().or_else(|| self.fell_silent_with_another()).or_else(|| {
+            let another = self.on_battery().next().filter(|_| self.was_on_battery)?;
+            let since = self.outage_of(another).unwrap_or(self.now.boottime);
+            Some(Gone { why: "it was on battery before this boot, and another UPS is", since })
+        })
+    }
+
+    /// Its witness, while that is gone.
+    pub(super) fn witness_gone(&self) -> Option<Gone> {
+        let why = "its witness is gone";
+        match self.config.upses.get(self.name)?.witness.as_ref()? {
+            Witness::Address { .. } => {
                 let last_word = self.last_word().unwrap_or(self.now.boottime);
                 let seen = self.memory.upses.get(self.name).and_then(|polls| polls.witness_seen);
-                is_gone && seen.is_some_and(|seen| seen + WITNESS_BEFORE >= last_word)
+                // Where the outage is older than this boot nobody could see it.
+                let was_there = match seen {
+                    Some(seen) => seen + WITNESS_BEFORE >= last_word,
+                    None => self.was_on_battery,
+                };
+                let is_gone = self.witness() == Some(false) && was_there;
+                is_gone.then_some(Gone { why, since: seen.unwrap_or_default() })
             }
-            Some(Witness::Ups(other)) => self.says_that_mains_are_gone(other),
+            Witness::Ups(other) => self
+                .says_that_mains_are_gone(other)
+                .then(|| Gone { why, since: self.outage_of(other).unwrap_or(self.now.boottime) }),
         }
+    }
+
+    fn witness(&self) -> Option<bool> {
+        let witness = self.snapshot.witnesses.get(self.name)?;
+        witness.fresh(self.now, self.config.ups_policy.max_age).copied()
+    }
+
+    fn reading(&self, ups: &UpsName) -> Option<&UpsReading> {
+        self.snapshot.upses.get(ups)?.fresh(self.now, self.config.ups_policy.max_age)
+    }
+
+    fn outage_of(&self, ups: &UpsName) -> Option<Duration> {
+        Some(self.memory.upses.get(ups)?.outage.as_ref()?.since)
+    }
+
+    fn is_believed(&self, ups: &UpsName) -> bool {
+        self.declared.hold(&Held::Ups(ups.clone()), self.now).is_none()
     }
 
     /// Whether a UPS says now that it is on battery, not on purpose, and no person took it out because it lies.
     fn says_that_mains_are_gone(&self, ups: &UpsName) -> bool {
-        let reading = self.snapshot.upses.get(ups).and_then(|it| it.fresh(self.now, self.config.ups_policy.max_age));
-        let is_meant = reading.is_some_and(|said| match sense(&said.status) {
+        let is_meant = self.reading(ups).is_some_and(|said| match sense(&said.status) {
             Sense::OnBattery | Sense::LowOnBattery => !said.status.has(UpsWord::Ol),
             Sense::Forced
             | Sense::ForcedOnLine
@@ -57,7 +109,14 @@ impl Others<'_> {
             | Sense::OnLine
             | Sense::Bypassed => false,
         });
-        is_meant && self.declared.hold(&Held::Ups(ups.clone()), self.now).is_none()
+        is_meant && self.is_believed(ups)
+    }
+
+    /// Whether a UPS fell silent on battery, and has not been heard since: it is taken to be there still.
+    fn fell_silent_on_battery(&self, ups: &UpsName) -> bool {
+        let is_silent = self.reading(ups).is_none() && self.is_believed(ups);
+        let polls = self.memory.upses.get(ups).filter(|_| is_silent);
+        polls.is_some_and(|polls| polls.outage.as_ref().is_some_and(|it| !it.is_test) && polls.line.is_none())
     }
 
     /// Other UPSes that say that the mains are gone.
@@ -66,11 +125,15 @@ impl Others<'_> {
     }
 
     /// Whether it said its last word when another UPS lost its mains: many a UPS loses its USB link or its network at the
-    /// transfer to its battery.
-    pub(super) fn fell_silent_with_another(&self) -> bool {
-        let Some(last_word) = self.last_word() else { return false };
-        let near = UpsMemory::gap_max(&self.config.ups_policy);
-        let lost = |ups: &UpsName| Some(self.memory.upses.get(ups)?.outage.as_ref()?.since);
-        self.on_battery().filter_map(lost).any(|since| since.abs_diff(last_word) <= near)
+    /// transfer to its battery. What was seen then holds when the other falls silent too.
+    fn fell_silent_with_another(&self) -> Option<Gone> {
+        let last_word = self.last_word()?;
+        let near = UpsMemory::gap_max(&self.config.ups_policy).max(WITH_ANOTHER);
+        let is_lost = |ups: &&UpsName| {
+            *ups != self.name && (self.says_that_mains_are_gone(ups) || self.fell_silent_on_battery(ups))
+        };
+        let lost = self.config.upses.keys().filter(is_lost).filter_map(|ups| self.outage_of(ups));
+        let since = lost.filter(|since| since.abs_diff(last_word) <= near).min()?;
+        Some(Gone { why: "since another UPS lost its mains", since })
     }
 }

@@ -394,7 +394,12 @@ fn a_driver_that_waits_says_nothing_and_takes_nothing_back() {
 
 #[test]
 fn a_calibration_suppresses_for_a_limited_time_and_not_in_silence() {
-    assert_eq!(polls().says(60, "OB CAL DISCHRG LB", Some(10)).obeys(), ClusterState::Running);
+    assert_eq!(polls().says(55, "OB CAL DISCHRG LB", Some(10)).obeys(), ClusterState::Running);
+    assert_eq!(
+        polls().says(65, "OB CAL DISCHRG LB", Some(10)).obeys(),
+        ClusterState::Poweroff,
+        "none goes on through LB"
+    );
     let mut endless = polls();
     endless.config.ups_policy.calibration_max = Duration::from_secs(30);
     assert_eq!(endless.says(60, "OB CAL DISCHRG", Some(10)).obeys(), ClusterState::Poweroff);

@@ -54,6 +54,11 @@ const DEEP_GOES_ON: f64 = 5.0;
 /// ... within this time, or a refresh of the driver. A charge that is made of the voltage drops at the transfer and stands then.
 const DEEP_TIME: Duration = Duration::from_secs(20);
 
+/// A fall that is steeper than the one since the first minute counts where the charge moved so often ...
+const CLIFF_STEPS: usize = 3;
+/// ... within this time.
+const CLIFF_TIME: Duration = Duration::from_secs(60);
+
 /// A small load moves a charge so much more slowly.
 const SATURATED_PATIENCE: u32 = 20;
 
@@ -122,7 +127,7 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
     let is_void = |runtime: &Duration| polls.is_charge_void() && *runtime < VOID_RUNTIME;
     let runtime = credible(sample).filter(|runtime| !polls.counts_up(knows.policy.debounce) && !is_void(runtime));
     let Some(runtime) = runtime else {
-        let slope = Slope::until(polls, index)?;
+        let slope = Slope::until(polls, index).filter(|_| !is_charge_frozen(polls, sample, knows.policy))?;
         let said = sample
             .reading
             .runtime
@@ -130,6 +135,13 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
         return Some(slope.time_left(&said));
     };
     let own = counted(polls, index, runtime);
+    // Where the charge stands, only time shows that a runtime that goes up and down does not fall.
+    let is_last = index + 1 == polls.samples.len();
+    let floor = polls.floor.as_ref().filter(|_| is_last && is_charge_frozen(polls, sample, knows.policy));
+    if let Some(left) = floor.and_then(|floor| floor.left_at(sample.began)).filter(|left| *left + FROZEN < own.left) {
+        let figures = format!("runtime {} s does not fall, counted down to {} s", runtime.as_secs(), left.as_secs());
+        return Some(TimeLeft { left, figures, is_doubted: true });
+    }
     match Slope::until(polls, index).filter(|slope| slope.contradicts(sample)) {
         Some(slope) if slope.empties_in(0.0).mul_f64(CONTRADICTION_FACTOR) < own.left => {
             Some(slope.time_left(&format!("runtime {} s not credible", runtime.as_secs())))
@@ -149,14 +161,14 @@ pub(super) fn is_saturated(sample: &UpsSample) -> bool {
         && sample.reading.load_percent.is_some_and(|load| load > 0.0 && load <= SATURATED_LOAD)
 }
 
-/// Whether the charge has not moved by a point since the battery is drawn from, for too long to be true.
+/// Whether the charge has stood since the battery is drawn from, or since it moved last, for too long to be true.
 pub(super) fn is_charge_frozen(polls: &UpsMemory, sample: &UpsSample, policy: &UpsPolicy) -> bool {
-    polls.drawn_from.as_ref().is_some_and(|from| {
-        let fell = from.charge.zip(sample.reading.charge_percent).map(|(from, to)| from - to);
-        let stood = sample.began.saturating_sub(from.began);
-        let patience = if is_saturated(sample) { SATURATED_PATIENCE } else { 1 };
-        fell.is_some_and(|fell| fell.abs() < 1.0) && stood >= policy.charge_frozen * patience
-    })
+    let Some((from, stands)) = polls.drawn_from.as_ref().zip(polls.stands.as_ref()) else { return false };
+    let times = if is_saturated(sample) { SATURATED_PATIENCE } else { 1 };
+    let since =
+        if from.charge.is_some_and(|first| (first - stands.charge).abs() < 1.0) { from.began } else { stands.since };
+    let patience = stands.patience(from.began, from.charge, policy.charge_frozen * times);
+    sample.reading.charge_percent.is_some() && sample.began.saturating_sub(since) >= patience
 }
 
 /// The charge of a poll, where it is a measurement.
@@ -242,6 +254,7 @@ fn stood_unchanged(polls: &UpsMemory, index: usize) -> Duration {
 }
 
 /// How the charge has fallen.
+#[derive(Clone)]
 struct Slope {
     charge: f64,
     fell: f64,
@@ -269,7 +282,21 @@ impl Slope {
         });
         let settled = polls.settled_from.as_ref().and_then(|from| slope(from, false));
         let is_clear = |one: &Slope| one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME;
-        settled.filter(is_clear).or(deep)
+        let settled = settled.filter(is_clear);
+        // A plateau says nothing of the cliff behind it.
+        let cliff = deep.as_ref().filter(|_| Self::falls_on(polls)).cloned();
+        match (settled, cliff) {
+            (Some(settled), Some(cliff)) if cliff.empties_in(0.0) < settled.empties_in(0.0) => Some(cliff),
+            (settled, _) => settled.or(deep),
+        }
+    }
+
+    /// Whether the charge fell from answer to answer lately: a gauge of a few steps stands between them.
+    fn falls_on(polls: &UpsMemory) -> bool {
+        let mut latest = polls.charges.iter().rev();
+        let Some(last) = latest.next() else { return false };
+        let Some(earlier) = latest.nth(CLIFF_STEPS - 1) else { return false };
+        last.began.saturating_sub(earlier.began) <= CLIFF_TIME && earlier.charge > last.charge
     }
 
     /// Where the latest fall counts from, in the present stretch on battery: the charge that was said long enough before.

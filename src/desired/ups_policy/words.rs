@@ -59,7 +59,7 @@ pub const POLICY: [Row; 17] = [
         &[Cal],
         &[Ol],
         Sense::Calibrating,
-        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck) or came long after it, or another UPS or the witness says that the mains are gone",
+        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck) or came long after it, another UPS or the witness says that the mains are gone, LB stands beside it for 60 s, or its charge has fallen to 10 %",
     ),
     row(
         &[Test, Ob],

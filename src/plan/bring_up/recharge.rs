@@ -9,13 +9,17 @@ use std::time::Duration;
 use crate::config::{Node, RechargeTimeout};
 use crate::desired::ups_policy;
 use crate::desired::ups_policy::battery::Battery;
-use crate::model::{NodeName, UpsName};
+use crate::model::{NodeName, Stamp, UpsName};
 use crate::plan::blocker::{Blocker, WaitReason, Warning};
 use crate::plan::scene::{Draft, Scene};
-use crate::snapshot::UpsReading;
+use crate::snapshot::{UpsReading, UpsWord};
 use crate::status::{HostState, UpsVerdict};
 use crate::tracker::UpsMemory;
 
+/// A charge that stands is that of a full battery only from here on, percent ...
+const SETTLED_LEAST: f64 = 30.0;
+/// ... or so many points below what it is known to get.
+const SETTLED_BELOW: f64 = 10.0;
 /// A battery with so much of its charge is full: it will never hold more.
 const FULL_PERCENT: f64 = 95.0;
 /// A charge that has stood for so long without charging is as high as it gets.
@@ -151,11 +155,18 @@ fn judge(scene: &Scene<'_>, ups: &UpsName, reading: &UpsReading, ease: f64) -> R
     let battery = ups_policy::battery(scene.ledger, ups);
     let Some(settings) = scene.config.upses.get(ups) else { return Ok(()) };
     let polls = scene.memory.upses.get(ups);
-    if polls.is_some_and(|polls| is_settled(scene, polls)) {
+    if polls.is_some_and(|polls| is_settled(scene, battery, polls)) {
         return Ok(());
     }
     if battery.is_outage_open() {
         return Err("what its outage took is not counted yet".to_owned());
+    }
+    // Where nothing measures the charge its own last word is all that there is.
+    if reading.charge_percent.is_none()
+        && reading.status.has(UpsWord::Lb)
+        && !settings.ignored_words.contains(&UpsWord::Lb)
+    {
+        return Err("no charge, and it says that its battery is low (LB)".to_owned());
     }
     let count = battery.own_count(settings.recharge, scene.now);
     let is_void = polls.is_some_and(UpsMemory::is_charge_void);
@@ -198,10 +209,15 @@ pub(super) fn warn_early(scene: &Scene<'_>, draft: &mut Draft) {
 }
 
 /// Whether the charge has stood for an hour without charging, after a rise that hecate saw and that was none of a voltage: it
-/// gets no higher, whatever it says.
-fn is_settled(scene: &Scene<'_>, polls: &UpsMemory) -> bool {
+/// gets no higher, whatever it says. One that is known to get higher, or that stands where no battery ends, has a charger that
+/// has given up.
+fn is_settled(scene: &Scene<'_>, battery: Battery<'_>, polls: &UpsMemory) -> bool {
     let Some(line) = &polls.line else { return false };
-    line.flat_since.is_some_and(|since| scene.now.since(since) >= SETTLED) && line.is_rise_honest()
+    let known = battery.device.and_then(|device| device.calm.as_ref()).and_then(|calm| calm.charge);
+    let least = known.map_or(SETTLED_LEAST, |full| full - SETTLED_BELOW);
+    line.flat_charge.is_some_and(|charge| charge >= least)
+        && line.flat_since.is_some_and(|since| scene.now.since(since) >= SETTLED)
+        && line.is_rise_honest()
 }
 
 /// Whether the upsd of a silent UPS runs on a host that is not up yet: its silence is no news then.
@@ -252,7 +268,9 @@ fn hold_for_word(scene: &Scene<'_>, draft: &mut Draft, silent: &BTreeMap<UpsName
 /// not at all where nobody knows of an outage.
 fn mains_stable(scene: &Scene<'_>, ups: &UpsName) -> Duration {
     let once = scene.config.startup.mains_stable;
-    let descents = scene.ledger.descents.iter().filter(|stamp| stamp.age(scene.now) <= DAY).count();
+    // One that a clock dated that was not right would count for ever.
+    let is_dated = |stamp: &&Stamp| stamp.wall_synced || stamp.boot_id == scene.now.boot_id;
+    let descents = scene.ledger.descents.iter().filter(is_dated).filter(|stamp| stamp.age(scene.now) <= DAY).count();
     match u32::try_from(descents) {
         Ok(0) if drawn_ago(scene, ups).is_none_or(|ago| ago >= once * 2) => Duration::ZERO,
         Ok(0 | 1) | Err(_) => once,

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ups::Battery;
 use super::{Host, HostEvent, OwnEvent, World};
 use crate::model::{BootId, MachineId, NodeName, Path, Role};
 use crate::plan::Planned;
 use crate::plan::step::{Outcome, PodRef, Step, Target};
-use crate::snapshot::UnitState;
+use crate::snapshot::{UnitState, UpsStatus, UpsWord};
 
 /// How long a host that does not answer is waited for; what `ssh_connect_timeout_seconds` is on small clusters.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -243,8 +244,9 @@ impl World {
             self.acts.harm.push(Harm::Undrained(node.clone()));
         }
         // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told,
-        // once all mains are back.
-        let is_new = self.upses.values().any(|ups| !ups.mains);
+        // once all mains are back, and said to be.
+        let says_ob = |ups: &Battery| UpsStatus::parse(&ups.words()).has(UpsWord::Ob);
+        let is_new = self.upses.values().any(|ups| !ups.mains || says_ob(ups));
         let is_again = |(boot, at)| boot != host.boot && self.time.saturating_sub(at) < LATER;
         let is_later = !is_new && host.told.is_some_and(is_again);
         if boot_id.map_or(is_later, |id| *id != host.boot_id(node)) {

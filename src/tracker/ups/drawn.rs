@@ -21,6 +21,16 @@ const CLIMB_FROM: Duration = Duration::from_secs(30);
 /// A charge that was told so lately is where its fall begins, where the first answer on battery tells none.
 const CHARGE_BEFORE: Duration = Duration::from_secs(300);
 
+/// A charge has fallen when it is so many points lower ...
+const FELL: f64 = 1.0;
+/// ... and has risen when it is so many points higher: between them lies what rounding does.
+const ROSE: f64 = 2.0;
+/// It stands when the next point takes so many times as long as each one before.
+const PACES: u32 = 3;
+
+/// A load that fell by so many points was shed: the runtime may rise.
+const LOAD_SHED: f64 = 5.0;
+
 /// Where a stretch on battery began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +44,38 @@ pub struct DrawnFrom {
     /// `ups.load` then.
     #[serde(default)]
     pub load: Option<f64>,
+}
+
+/// A charge that stands: since when it has not moved but by what rounding moves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// Since when.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub since: Duration,
+    /// `battery.charge` then.
+    pub charge: f64,
+}
+
+impl Standing {
+    /// Follows a charge: a fall by a point moves it, or a rise by more than rounding makes.
+    pub(super) fn follow(at: &mut Option<Self>, charge: f64, began: Duration) {
+        let stands = at.as_ref().is_some_and(|old| charge > old.charge - FELL && charge < old.charge + ROSE);
+        if !stands {
+            *at = Some(Self { since: began, charge });
+        }
+    }
+
+    /// For how long it may stand until then, where it fell to here from this charge since this time: no battery that is drawn from
+    /// stands for so long beside the pace it had.
+    pub fn patience(&self, from: Duration, charge: Option<f64>, least: Duration) -> Duration {
+        let fell = charge.map_or(0.0, |charge| charge - self.charge);
+        if fell < FELL {
+            return least;
+        }
+        least.max(self.since.saturating_sub(from).div_f64(fell) * PACES)
+    }
 }
 
 /// What a UPS told of its battery.
@@ -52,6 +94,19 @@ pub struct Figures {
     pub charge: Option<f64>,
     /// `ups.load`, percent.
     pub load: Option<f64>,
+}
+
+impl Figures {
+    /// Whether this runtime, counted down until then, is below the one that is told then, under a load that was not shed.
+    fn is_below(&self, runtime: Duration, load: Option<f64>, began: Duration) -> bool {
+        let was_shed = self.load.zip(load).is_some_and(|(before, now)| before - now >= LOAD_SHED);
+        self.left_at(began).is_some_and(|left| left < runtime) && !was_shed
+    }
+
+    /// The runtime, counted down until then.
+    pub fn left_at(&self, then: Duration) -> Option<Duration> {
+        Some(self.runtime?.saturating_sub(then.saturating_sub(self.began)))
+    }
 }
 
 /// A runtime that grows with the time on battery.
@@ -88,12 +143,20 @@ impl UpsMemory {
                 self.charges.drain(..surplus);
                 self.charges.push_back(from.clone());
             }
+            if let Some(charge) = from.charge {
+                Standing::follow(&mut self.stands, charge, began);
+            }
             let before = self.figures.as_ref().filter(|told| began.saturating_sub(told.began) <= CHARGE_BEFORE);
             let charge = from.charge.or(before.and_then(|told| told.charge));
             let first = self.drawn_from.get_or_insert_with(|| DrawnFrom { charge, ..from.clone() });
             // A charge that comes later is where its fall begins.
             first.charge = first.charge.or(from.charge);
             if began.saturating_sub(first.began) >= SAG {
+                if let Some(runtime) = reading.runtime {
+                    let is_held = self.floor.as_ref().is_some_and(|floor| floor.is_below(runtime, from.load, began));
+                    let lower = Figures { began, runtime: Some(runtime), charge: from.charge, load: from.load };
+                    self.floor = if is_held { self.floor.take() } else { Some(lower) };
+                }
                 let settled = self.settled_from.get_or_insert(from.clone());
                 if settled.charge.is_none() {
                     *settled = from;
@@ -101,6 +164,7 @@ impl UpsMemory {
             }
         } else if reading.status.has(UpsWord::Ol) {
             (self.drawn_from, self.settled_from, self.climb) = (None, None, None);
+            (self.stands, self.floor) = (None, None);
             self.charges.clear();
         }
     }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::UpsMemory;
+use super::drawn::Standing;
 use crate::config::UpsPolicy;
 use crate::model::{seconds, seconds_option};
 use crate::tracker::low::Seconds;
@@ -20,6 +21,11 @@ const RISE_PERCENT_AN_HOUR: f64 = 100.0;
 const RISE_ROUNDING: f64 = 2.0;
 /// A rise of so many points is one that was seen.
 const RISE_SEEN: f64 = 5.0;
+
+/// Below this share of the first load the most was shed.
+const SHED: f64 = 0.5;
+/// A charge that fell by so many points in all is a measurement, whatever plateaus it has.
+const MOVED: f64 = 50.0;
 
 /// Mains that are there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,20 +86,66 @@ pub struct Outage {
     pub mains_seen: Option<Seconds>,
     /// `battery.charge` in the last one that told it.
     pub charge: Option<f64>,
+    /// When that was.
+    #[serde(default)]
+    pub told: Option<Seconds>,
     /// `battery.charge` in the first one that told it.
     #[serde(default)]
     pub first_charge: Option<f64>,
+    /// `ups.load` in the first one that told it.
+    #[serde(default)]
+    pub first_load: Option<f64>,
+    /// The charge that stands in it under that load.
+    #[serde(default)]
+    pub stands: Option<Standing>,
+    /// Whether it stood for too long to be true.
+    #[serde(default)]
+    pub was_frozen: bool,
     /// Whether it began as a test of the battery: CAL or TEST rose with it.
     #[serde(default)]
     pub is_test: bool,
 }
 
 impl Outage {
+    pub(super) fn begin(since: Duration, began: Duration, charge: Option<f64>, first_charge: Option<f64>) -> Self {
+        Self {
+            since,
+            last: began,
+            mains_seen: None,
+            charge,
+            told: None,
+            first_charge,
+            first_load: None,
+            stands: None,
+            was_frozen: false,
+            is_test: false,
+        }
+    }
+
+    /// Goes on with one more answer.
+    pub(super) fn follow(&mut self, charge: Option<f64>, load: Option<f64>, began: Duration, policy: &UpsPolicy) {
+        self.last = began;
+        self.first_load = self.first_load.or(load);
+        let Some(charge) = charge else { return };
+        (self.charge, self.told) = (Some(charge), Some(Seconds(began)));
+        Standing::follow(&mut self.stands, charge, began);
+        let Some(stands) = &mut self.stands else { return };
+        // What is left alone on a battery draws next to nothing: its charge may stand.
+        let is_shed = self.first_load.zip(load).is_some_and(|(first, now)| now < first * SHED);
+        if is_shed {
+            stands.since = began;
+        }
+        let patience = stands.patience(self.since, self.first_charge, policy.charge_frozen);
+        let is_over = began.saturating_sub(stands.since) >= patience;
+        self.was_frozen |= is_over && load.is_some();
+        self.was_frozen &= self.first_charge.is_none_or(|first| first - charge < MOVED);
+    }
+
     /// The charge at its end, where that is a measurement: one that has not moved for too long is none.
     pub fn charge_left(&self, policy: &UpsPolicy) -> Option<f64> {
         let is_long = self.last.saturating_sub(self.since) >= policy.charge_frozen;
         let stood = self.first_charge.zip(self.charge).is_some_and(|(first, last)| (first - last).abs() < 1.0);
-        self.charge.filter(|_| !(is_long && stood))
+        self.charge.filter(|_| !(self.was_frozen || is_long && stood))
     }
 
     /// Whether the charge was seen to fall in it.

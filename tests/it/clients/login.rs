@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::*;
+use hecate::config::CutLoad;
 
 /// What was logged on this thread while it lives.
 struct Log {
@@ -289,4 +290,23 @@ async fn the_last_good_password_is_sent_while_its_file_cannot_be_read() {
         watched.until("u", |_| count(&upsd, "PASSWORD n3w") > 0).await;
         log.never_says("s3cret");
     }
+}
+
+#[tokio::test]
+async fn a_ups_whose_load_is_to_be_cut_is_asked_on_one_connection() {
+    let secret = Secret::new("s3cret\n");
+    let login = ["OK\n"; 3].map(answer);
+    let first = [answer(list(&[("ups.status", "OL")])), answer(commands(&["shutdown.return"]))];
+    let lists = ["OB", "OL"].repeat(500).into_iter().map(|status| answer(list(&[("ups.status", status)])));
+    let upsd = FakeUpsd::start(login.into_iter().chain(first).chain(lists).collect()).await;
+    let cut = CutLoad { command: "shutdown.return".to_owned(), delay: 120 * SECOND };
+    let with_cut = Ups {
+        username: Some("monuser".to_owned()),
+        password_file: Some(secret.path()),
+        cut_load: Some(cut),
+        ..ups(upsd.port)
+    };
+    let watched = Watched::over(&BTreeMap::from([(UpsName::from("u"), with_cut)]), SECOND);
+    is_read_on(&watched, &upsd).await;
+    assert_eq!((count(&upsd, "LOGIN"), count(&upsd, "LIST CMD")), (1, 1), "{:?}", upsd.heard());
 }

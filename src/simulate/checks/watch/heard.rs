@@ -97,6 +97,7 @@ impl Watch {
     fn outage(&mut self, simulation: &Simulation, name: &UpsName, battery: &Battery, is_heard: bool, by: Duration) {
         let world = &simulation.world;
         let charge = world.says(&simulation.config, name).value().and_then(|it| it.charge_percent);
+        let charge = charge.filter(|charge| *charge >= 0.0);
         // What was heard last, before the mains went or after that.
         if let Some(charge) = charge.filter(|_| is_heard) {
             self.charges.insert(name.clone(), charge);

@@ -65,7 +65,8 @@ impl Watch {
         let calm = calm && simulation.lag.late < policy.lost_on_battery.max(policy.max_age * 2);
         let says = |battery: &Battery| {
             let words = UpsStatus::parse(&battery.words());
-            battery.mains && words.has(UpsWord::Ol) && !words.has(UpsWord::Fsd)
+            // One that says that its output is off is no supply to rely on.
+            battery.mains && words.has(UpsWord::Ol) && !words.has(UpsWord::Fsd) && !words.has(UpsWord::Off)
         };
         calm && world.is_told(ups) && world.upses.get(ups).is_some_and(says)
     }
