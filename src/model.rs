@@ -259,16 +259,22 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Its age: by boottime within one boot; by wall clock across boots, never negative, and zero where the wall clock is not
-    /// synchronised now or was not then, so that nothing is taken for old because a clock is wrong.
+    /// Its age: by boottime within one boot; by wall clock across boots, never negative, and zero while the wall
+    /// clock is not synchronised, so that nothing is taken for old because a clock is wrong.
     pub fn age(&self, now: &Now) -> Duration {
         if self.boot_id == now.boot_id {
             return now.since(self.boottime);
         }
-        if !now.wall_synced || !self.wall_synced {
+        if !now.wall_synced {
             return Duration::ZERO;
         }
         Duration::try_from(now.wall.duration_since(self.wall)).unwrap_or(Duration::ZERO)
+    }
+
+    /// Its age where that is sure: across boots zero, too, where the wall clock was not synchronised then. For what must not be
+    /// taken for over too soon.
+    pub fn sure_age(&self, now: &Now) -> Duration {
+        if self.boot_id != now.boot_id && !self.wall_synced { Duration::ZERO } else { self.age(now) }
     }
 }
 
@@ -485,10 +491,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_a_wrong_clock_dated_counts_as_fresh_in_a_later_boot() {
+    fn a_mark_that_a_wrong_clock_dated_is_not_surely_old_in_a_later_boot() {
         let stamp = now("a", 100, 5_000, false).stamp();
-        assert_eq!(stamp.age(&now("a", 130, 500_000, true)), Duration::from_secs(30));
-        assert_eq!(stamp.age(&now("b", 1, 500_000, true)), Duration::ZERO);
+        assert_eq!(stamp.sure_age(&now("a", 130, 500_000, true)), Duration::from_secs(30));
+        assert_eq!(stamp.sure_age(&now("b", 1, 500_000, true)), Duration::ZERO);
+        let dated = now("a", 100, 5_000, true).stamp();
+        assert_eq!(dated.sure_age(&now("b", 1, 5_060, true)), Duration::from_secs(60));
     }
 
     #[test]

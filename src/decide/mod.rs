@@ -151,6 +151,7 @@ fn forget_returned(ledger: &mut Ledger, config: &Config, snapshot: &Snapshot, me
     });
     ledger.load_cuts.retain(|ups, mark| {
         let cut = config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
+        let cut = cut.map(|cut| (cut, snapshot.load_cuts.get(ups)));
         !(fed.contains(ups) && load_cut::is_over(mark, cut, now))
     });
 }
@@ -384,6 +385,7 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
         ledger.was_up.clear();
         ledger.load_cuts.retain(|ups, mark| {
             let cut = scene.config.upses.get(ups).and_then(|ups| ups.cut_load.as_ref());
+            let cut = cut.map(|cut| (cut, scene.snapshot.load_cuts.get(ups)));
             !load_cut::is_over(mark, cut, scene.now)
         });
     }

@@ -604,9 +604,8 @@ fn assess_all(
         if let Some(hold) = declared.hold(&Held::Ups(name.clone()), now) {
             let evidence = format!("ignored {hold}");
             power.warnings.push(Warning::Ups { ups: name.clone(), evidence: evidence.clone() });
-            let said = snapshot.upses.get(name).and_then(|it| it.fresh(now, config.ups_policy.max_age));
-            let is_on_line = said.is_some_and(|said| words::sense(&said.status) == words::Sense::OnLine);
-            power.upses.insert(name.clone(), Assessment::ignored(evidence, !is_on_line));
+            let feeds_nothing = judge::feeds_nothing_unheeded(&config.ups_policy, memory, name, now);
+            power.upses.insert(name.clone(), Assessment::ignored(evidence, feeds_nothing));
             continue;
         }
         let empty = UpsMemory::default();

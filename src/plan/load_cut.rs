@@ -16,7 +16,7 @@ use crate::config::{CutLoad, Node};
 use crate::desired::Held;
 use crate::ledger::LoadCut;
 use crate::model::{NodeName, Now, UpsName};
-use crate::snapshot::UpsWord;
+use crate::snapshot::{LoadCutReading, UpsWord};
 use crate::status::{HostState, UpsVerdict};
 
 /// How long telling a UPS may take; upsd answers when its driver has taken the command, drivers within a second or two.
@@ -70,13 +70,18 @@ pub fn is_marked(scene: &Scene<'_>, mark: &LoadCut, ups: &UpsName) -> bool {
 }
 
 /// Whether a mark may be dropped because a host that the UPS feeds has come back: not while the cut may still be coming.
-pub fn is_over(mark: &LoadCut, cut: Option<&CutLoad>, now: &Now) -> bool {
-    cut.is_none_or(|cut| told_ago(mark, now) > cut.delay + CUT_MARGIN)
+pub fn is_over(mark: &LoadCut, cut: Option<(&CutLoad, Option<&LoadCutReading>)>, now: &Now) -> bool {
+    cut.is_none_or(|(cut, said)| told_ago(mark, now) > longest(cut, said) + CUT_MARGIN)
+}
+
+/// How long a cut may be coming: the UPS' own delay counts where it is longer, as the command may not have set it.
+fn longest(cut: &CutLoad, said: Option<&LoadCutReading>) -> Duration {
+    cut.delay.max(said.and_then(|said| said.delay).unwrap_or_default())
 }
 
 /// How long ago a UPS was told, at least: over a boot of this host, whose clock may not tell yet, no less than it has been up.
 fn told_ago(mark: &LoadCut, now: &Now) -> Duration {
-    let age = mark.told.age(now);
+    let age = mark.told.sure_age(now);
     if mark.told.boot_id == now.boot_id { age } else { age.max(now.boottime) }
 }
 
@@ -382,9 +387,7 @@ pub(super) fn held(scene: &Scene<'_>, draft: &mut Draft, starts: impl Fn(&NodeNa
         .filter_map(|(ups, cut)| {
             let is_told = !matches!(progress(scene, ups), Progress::Untold);
             let since = told_ago(scene.ledger.load_cuts.get(ups).filter(|_| is_told)?, scene.now);
-            // The UPS' own delay counts where it is longer: the command may not have set it.
-            let own = scene.snapshot.load_cuts.get(ups).and_then(|said| said.delay).unwrap_or_default();
-            let limit = cut.delay.max(own) + CUT_MARGIN;
+            let limit = longest(cut, scene.snapshot.load_cuts.get(ups)) + CUT_MARGIN;
             (since <= limit).then_some((ups, (since, limit)))
         })
         .collect();

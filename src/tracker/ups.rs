@@ -222,6 +222,11 @@ impl UpsMemory {
         }
         self.take_power(sense, reading, began, policy);
         self.take_drawn(reading, began);
+        let is_stuck = self.is_charge_stuck(began, policy.charge_frozen);
+        if let Some(outage) = self.outage.as_mut().filter(|outage| outage.last == began) {
+            // A load that was shed says nothing more of it.
+            outage.was_frozen = if outage.may_stand(reading.load_percent) { outage.was_frozen } else { is_stuck };
+        }
         self.take_figures(sense, reading, began);
         self.last = Some(began);
         if self.samples.len() == Self::SAMPLES_MAX {
@@ -274,7 +279,7 @@ impl UpsMemory {
                 let is_test = sense == Sense::Calibrating && self.is_test_new(began);
                 let new = Outage { is_test, ..Outage::begin(since, began, charge, first_charge) };
                 let outage = self.outage.get_or_insert(new);
-                outage.follow(charge, reading.load_percent, began, policy);
+                outage.follow(charge, reading.load_percent, began);
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;

@@ -14,7 +14,7 @@ use crate::model::{Now, Stamp, UpsName};
 use crate::plan::blocker::Warning;
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 use crate::status::UpsVerdict;
-use crate::tracker::{LowRun, Outage, UpsMemory, UpsSample};
+use crate::tracker::{LowRun, Memory, Outage, UpsMemory, UpsSample};
 
 /// A forced-shutdown flag raised while on line is obeyed for so long: long enough for every path to end, short enough
 /// that a flag which upsd latches (upsd(8): only a restart clears it) does not keep the cluster dark for ever.
@@ -56,7 +56,8 @@ pub struct Assessment {
     pub on_battery_for: Option<Duration>,
     /// For how long it has been on line without a break, as far as this memory goes.
     pub on_line_for: Option<Duration>,
-    /// Whether it says that it feeds nothing: its output is off, or mains that are gone would feed it past the battery.
+    /// Whether it is no supply: it says that its output is off, or that it is in bypass without mains; a UPS that a person took out
+    /// also where it says OB or nothing.
     pub feeds_nothing: bool,
     /// What its battery still gives: the last estimate less the time since.
     pub time_left: Option<Duration>,
@@ -111,6 +112,15 @@ impl Assessment {
             repeats_for: None,
         }
     }
+}
+
+/// Whether a UPS that a person took out may feed nothing: it has said OB or OFF for long enough, or nothing at all.
+pub(super) fn feeds_nothing_unheeded(policy: &UpsPolicy, memory: &Memory, name: &UpsName, now: &Now) -> bool {
+    let polls = memory.upses.get(name);
+    let last = polls.and_then(|polls| polls.last).unwrap_or(memory.began);
+    let stood = |word| polls.and_then(|polls| polls.words_since.get(&word)).map(|since| now.since(*since));
+    let says_so = [UpsWord::Ob, UpsWord::Off].into_iter().filter_map(stood).any(|stood| stood >= policy.debounce);
+    says_so || now.since(last) >= policy.lost_on_battery.max(UpsMemory::gap_max(policy))
 }
 
 /// Since when a UPS has been on battery: the outage as this boot has seen it, or the ledger's word where this boot has seen
@@ -245,7 +255,8 @@ impl Look<'_> {
         let heard_until = if was_away { began } else { last_word };
         // Silence on healthy mains is none on battery: that begins when they go.
         let heard_until = self.mains_until(was_uneasy).map_or(heard_until, |until| until.max(heard_until));
-        let kept_silence = self.kept_silence.filter(|_| was_uneasy || self.gone.is_none());
+        let most = self.mains_until(was_uneasy).map_or(Duration::MAX, |until| self.now.since(until));
+        let kept_silence = self.kept_silence.map(|kept| kept.min(most));
         let silent_for = self.now.since(heard_until).max(kept_silence.unwrap_or_default());
         let verdict = |verdict, evidence| {
             // A moment of silence takes nothing back that was said just before it.
@@ -362,14 +373,19 @@ impl Look<'_> {
         let stood = self.stood(&[word]).unwrap_or_default();
         // A test that the mains were lost in looks like a test: its last warning counts.
         let is_low = (word == UpsWord::Test || self.says_cal_of_a_test()) && status.has(UpsWord::Lb);
-        let is_low =
-            is_low || self.stood(&[word, UpsWord::Lb]).is_some_and(|stood| stood >= CAL_LB) || self.is_at_the_end();
+        let is_low = is_low || self.has_stood_low(word, status) || self.is_at_the_end();
         if stood < self.policy.calibration_max && !is_low && !self.is_confirmed {
             let doing = if word == UpsWord::Cal { "calibrating" } else { "testing its battery" };
             return self.verdict(UpsVerdict::OnBattery, format!("{doing} for {} s ({status})", stood.as_secs()));
         }
         let outage = status.without(UpsWord::Cal).without(UpsWord::Test);
         if sense(&outage) == Sense::LowOnBattery { self.low_on_battery(status) } else { self.on_battery(status) }
+    }
+
+    /// Whether an LB that is heeded, and did not stand on line already, has stood beside a calibration.
+    fn has_stood_low(&self, word: UpsWord, status: &UpsStatus) -> bool {
+        let stood = self.stood(&[word, UpsWord::Lb]).filter(|_| status.has(UpsWord::Lb));
+        stood.is_some_and(|stood| stood >= CAL_LB) && !self.polls.stood_on_line(UpsWord::Lb)
     }
 
     /// Whether its charge has fallen to next to nothing.

@@ -110,7 +110,10 @@ pub(crate) fn is_fed_by_others(config: &Config, power: &Power, ups: &UpsName) ->
     };
     let all = loads(config);
     let mut fed = all.iter().filter(|load| load.feeds.contains(ups)).peekable();
-    fed.peek().is_some() && fed.all(|load| load.feeds.iter().filter(has_stood).count() >= load.min_supplies)
+    // Of those that nobody names it is not known what they feed.
+    fed.peek().is_some()
+        && !config.unnamed_upses.contains(ups)
+        && fed.all(|load| load.feeds.iter().filter(has_stood).count() >= load.min_supplies)
 }
 
 /// Everything that UPSes feed. A node whose feeds nobody wrote down is fed by the UPSes that nothing names.

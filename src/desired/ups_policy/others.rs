@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::BOOTED_PATIENCE;
 use super::words::{Sense, sense};
 use crate::config::{Config, Witness};
 use crate::desired::{Declared, Held};
@@ -53,8 +54,8 @@ impl Others<'_> {
             return None;
         }
         self.witness_gone().or_else(|| self.fell_silent_with_another()).or_else(|| {
-            let another = self.on_battery().next().filter(|_| self.was_on_battery)?;
-            let since = self.outage_of(another).unwrap_or(self.now.boottime);
+            self.on_battery().next()?;
+            let since = self.silent_since_boot()?;
             Some(Gone { why: "it was on battery before this boot, and another UPS is", since })
         })
     }
@@ -67,17 +68,23 @@ impl Others<'_> {
                 let last_word = self.last_word().unwrap_or(self.now.boottime);
                 let seen = self.memory.upses.get(self.name).and_then(|polls| polls.witness_seen);
                 // Where the outage is older than this boot nobody could see it.
-                let was_there = match seen {
-                    Some(seen) => seen + WITNESS_BEFORE >= last_word,
-                    None => self.was_on_battery,
-                };
-                let is_gone = self.witness() == Some(false) && was_there;
-                is_gone.then_some(Gone { why, since: seen.unwrap_or_default() })
+                let since = match seen {
+                    Some(seen) => (seen + WITNESS_BEFORE >= last_word).then_some(seen),
+                    None => self.silent_since_boot(),
+                }?;
+                (self.witness() == Some(false)).then_some(Gone { why, since })
             }
             Witness::Ups(other) => self
                 .says_that_mains_are_gone(other)
                 .then(|| Gone { why, since: self.outage_of(other).unwrap_or(self.now.boottime) }),
         }
+    }
+
+    /// From when on a silence counts that began before this boot, in an outage: a driver, a witness and the host of a upsd come
+    /// up with this one, and are given time.
+    fn silent_since_boot(&self) -> Option<Duration> {
+        let since = self.memory.began + self.config.ups_policy.lost_on_battery.max(BOOTED_PATIENCE);
+        (self.was_on_battery && self.now.boottime >= since).then_some(since)
     }
 
     fn witness(&self) -> Option<bool> {
@@ -112,9 +119,11 @@ impl Others<'_> {
         is_meant && self.is_believed(ups)
     }
 
-    /// Whether a UPS fell silent on battery, and has not been heard since: it is taken to be there still.
+    /// Whether a UPS fell silent on battery, and has not been heard since: it is taken to be there still. Of two behind one upsd
+    /// the silence has one cause, and is no evidence.
     fn fell_silent_on_battery(&self, ups: &UpsName) -> bool {
-        let is_silent = self.reading(ups).is_none() && self.is_believed(ups);
+        let upsd = |ups: &UpsName| self.config.upses.get(ups).map(|ups| (&ups.host, ups.port));
+        let is_silent = self.reading(ups).is_none() && self.is_believed(ups) && upsd(ups) != upsd(self.name);
         let polls = self.memory.upses.get(ups).filter(|_| is_silent);
         polls.is_some_and(|polls| polls.outage.as_ref().is_some_and(|it| !it.is_test) && polls.line.is_none())
     }
@@ -128,12 +137,15 @@ impl Others<'_> {
     /// transfer to its battery. What was seen then holds when the other falls silent too.
     fn fell_silent_with_another(&self) -> Option<Gone> {
         let last_word = self.last_word()?;
-        let near = UpsMemory::gap_max(&self.config.ups_policy).max(WITH_ANOTHER);
+        let before = UpsMemory::gap_max(&self.config.ups_policy);
+        let after = before.max(WITH_ANOTHER);
+        let is_near =
+            |since: &Duration| last_word.saturating_sub(*since) <= after && since.saturating_sub(last_word) <= before;
         let is_lost = |ups: &&UpsName| {
             *ups != self.name && (self.says_that_mains_are_gone(ups) || self.fell_silent_on_battery(ups))
         };
         let lost = self.config.upses.keys().filter(is_lost).filter_map(|ups| self.outage_of(ups));
-        let since = lost.filter(|since| since.abs_diff(last_word) <= near).min()?;
+        let since = lost.filter(is_near).min()?;
         Some(Gone { why: "since another UPS lost its mains", since })
     }
 }

@@ -163,12 +163,8 @@ pub(super) fn is_saturated(sample: &UpsSample) -> bool {
 
 /// Whether the charge has stood since the battery is drawn from, or since it moved last, for too long to be true.
 pub(super) fn is_charge_frozen(polls: &UpsMemory, sample: &UpsSample, policy: &UpsPolicy) -> bool {
-    let Some((from, stands)) = polls.drawn_from.as_ref().zip(polls.stands.as_ref()) else { return false };
     let times = if is_saturated(sample) { SATURATED_PATIENCE } else { 1 };
-    let since =
-        if from.charge.is_some_and(|first| (first - stands.charge).abs() < 1.0) { from.began } else { stands.since };
-    let patience = stands.patience(from.began, from.charge, policy.charge_frozen * times);
-    sample.reading.charge_percent.is_some() && sample.began.saturating_sub(since) >= patience
+    sample.reading.charge_percent.is_some() && polls.is_charge_stuck(sample.began, policy.charge_frozen * times)
 }
 
 /// The charge of a poll, where it is a measurement.
@@ -284,7 +280,7 @@ impl Slope {
         let is_clear = |one: &Slope| one.fell >= SLOPE_POINTS && one.over >= SLOPE_TIME;
         let settled = settled.filter(is_clear);
         // A plateau says nothing of the cliff behind it.
-        let cliff = deep.as_ref().filter(|_| Self::falls_on(polls)).cloned();
+        let cliff = deep.as_ref().filter(|one| one.load_rose < CONTRADICTION_LOAD && Self::falls_on(polls)).cloned();
         match (settled, cliff) {
             (Some(settled), Some(cliff)) if cliff.empties_in(0.0) < settled.empties_in(0.0) => Some(cliff),
             (settled, _) => settled.or(deep),

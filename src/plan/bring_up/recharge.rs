@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::{Node, RechargeTimeout};
 use crate::desired::ups_policy;
 use crate::desired::ups_policy::battery::Battery;
-use crate::model::{NodeName, Stamp, UpsName};
+use crate::model::{NodeName, UpsName};
 use crate::plan::blocker::{Blocker, WaitReason, Warning};
 use crate::plan::scene::{Draft, Scene};
 use crate::snapshot::{UpsReading, UpsWord};
@@ -161,10 +161,15 @@ fn judge(scene: &Scene<'_>, ups: &UpsName, reading: &UpsReading, ease: f64) -> R
     if battery.is_outage_open() {
         return Err("what its outage took is not counted yet".to_owned());
     }
-    // Where nothing measures the charge its own last word is all that there is.
+    // Where nothing measures the charge its own last word is all that there is; one that stands for longer than a recharge
+    // takes says that the battery is worn.
+    let low_for = polls.and_then(|polls| polls.words_since.get(&UpsWord::Lb)).map(|since| scene.now.since(*since));
+    let is_worn = battery.proven_recently(scene.now).is_some_and(|proven| proven.in_spite_of_lb);
     if reading.charge_percent.is_none()
         && reading.status.has(UpsWord::Lb)
         && !settings.ignored_words.contains(&UpsWord::Lb)
+        && !is_worn
+        && low_for.is_none_or(|stood| stood < settings.recharge)
     {
         return Err("no charge, and it says that its battery is low (LB)".to_owned());
     }
@@ -232,7 +237,7 @@ fn hold_for_energy(scene: &Scene<'_>, draft: &mut Draft, short: &BTreeMap<UpsNam
     }
     // In a cluster that was as desired the time begins with what is held.
     let is_whole = scene.episode.converged.is_none();
-    let began = if is_whole { scene.episode.began.age(scene.now) } else { Duration::ZERO };
+    let began = if is_whole { scene.episode.began.sure_age(scene.now) } else { Duration::ZERO };
     let elapsed = draft.elapsed(scene, "recharge").max(began);
     let limit = scene.config.startup.recharge_max_wait;
     let is_over = elapsed >= limit;
@@ -268,9 +273,7 @@ fn hold_for_word(scene: &Scene<'_>, draft: &mut Draft, silent: &BTreeMap<UpsName
 /// not at all where nobody knows of an outage.
 fn mains_stable(scene: &Scene<'_>, ups: &UpsName) -> Duration {
     let once = scene.config.startup.mains_stable;
-    // One that a clock dated that was not right would count for ever.
-    let is_dated = |stamp: &&Stamp| stamp.wall_synced || stamp.boot_id == scene.now.boot_id;
-    let descents = scene.ledger.descents.iter().filter(is_dated).filter(|stamp| stamp.age(scene.now) <= DAY).count();
+    let descents = scene.ledger.descents.iter().filter(|stamp| stamp.age(scene.now) <= DAY).count();
     match u32::try_from(descents) {
         Ok(0) if drawn_ago(scene, ups).is_none_or(|ago| ago >= once * 2) => Duration::ZERO,
         Ok(0 | 1) | Err(_) => once,

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::UpsMemory;
+use crate::desired::ups_policy::credible_runtime;
 use crate::desired::ups_policy::words::Sense;
 use crate::model::{seconds, seconds_option};
 use crate::snapshot::{UpsReading, UpsWord};
@@ -25,8 +26,14 @@ const CHARGE_BEFORE: Duration = Duration::from_secs(300);
 const FELL: f64 = 1.0;
 /// ... and has risen when it is so many points higher: between them lies what rounding does.
 const ROSE: f64 = 2.0;
-/// It stands when the next point takes so many times as long as each one before.
+/// It stands when the next point takes so many times as long as each one before ...
 const PACES: u32 = 3;
+/// ... where so many have shown its pace, without the sag of the first minute.
+const PACE_POINTS: f64 = 5.0;
+/// Without a pace, what has fallen by a little is waited for so many times as long: a gauge made of the voltage has few steps.
+const SAG_TIMES: u32 = 2;
+/// A runtime this many times below what was told before may be one odd reading: it is no floor.
+const ODD: u32 = 2;
 
 /// A load that fell by so many points was shed: the runtime may rise.
 const LOAD_SHED: f64 = 5.0;
@@ -65,16 +72,6 @@ impl Standing {
         if !stands {
             *at = Some(Self { since: began, charge });
         }
-    }
-
-    /// For how long it may stand until then, where it fell to here from this charge since this time: no battery that is drawn from
-    /// stands for so long beside the pace it had.
-    pub fn patience(&self, from: Duration, charge: Option<f64>, least: Duration) -> Duration {
-        let fell = charge.map_or(0.0, |charge| charge - self.charge);
-        if fell < FELL {
-            return least;
-        }
-        least.max(self.since.saturating_sub(from).div_f64(fell) * PACES)
     }
 }
 
@@ -152,7 +149,7 @@ impl UpsMemory {
             // A charge that comes later is where its fall begins.
             first.charge = first.charge.or(from.charge);
             if began.saturating_sub(first.began) >= SAG {
-                if let Some(runtime) = reading.runtime {
+                if let Some(runtime) = self.told_anew(reading, began) {
                     let is_held = self.floor.as_ref().is_some_and(|floor| floor.is_below(runtime, from.load, began));
                     let lower = Figures { began, runtime: Some(runtime), charge: from.charge, load: from.load };
                     self.floor = if is_held { self.floor.take() } else { Some(lower) };
@@ -189,6 +186,29 @@ impl UpsMemory {
             };
             self.climb.iter_mut().for_each(|climb| climb.last = began);
         }
+    }
+
+    /// The runtime of an answer, where it is one and no odd reading.
+    fn told_anew(&self, reading: &UpsReading, began: Duration) -> Option<Duration> {
+        let runtime = credible_runtime(reading.runtime)?;
+        let floor = self.floor.as_ref().and_then(|floor| floor.left_at(began));
+        let before = floor.or_else(|| credible_runtime(self.figures.as_ref()?.runtime));
+        before.is_none_or(|before| runtime * ODD >= before).then_some(runtime)
+    }
+
+    /// Whether the charge stands for too long to be one of a battery that is drawn from, where nothing may stand for longer than
+    /// this.
+    pub fn is_charge_stuck(&self, at: Duration, least: Duration) -> bool {
+        let Some((from, stands)) = self.drawn_from.as_ref().zip(self.stands.as_ref()) else { return false };
+        if from.charge.is_none_or(|first| first - stands.charge < FELL) {
+            return at.saturating_sub(from.began) >= least;
+        }
+        let settled = self.settled_from.as_ref().and_then(|from| Some((from.began, from.charge? - stands.charge)));
+        let patience = match settled.filter(|(_, fell)| *fell >= PACE_POINTS) {
+            Some((began, fell)) => least.max(stands.since.saturating_sub(began).div_f64(fell) * PACES),
+            None => least * SAG_TIMES,
+        };
+        at.saturating_sub(stands.since) >= patience
     }
 
     /// Whether the runtime has counted the seconds on battery for so long.

@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::UpsMemory;
-use super::drawn::Standing;
 use crate::config::UpsPolicy;
 use crate::model::{seconds, seconds_option};
 use crate::tracker::low::Seconds;
@@ -24,8 +23,6 @@ const RISE_SEEN: f64 = 5.0;
 
 /// Below this share of the first load the most was shed.
 const SHED: f64 = 0.5;
-/// A charge that fell by so many points in all is a measurement, whatever plateaus it has.
-const MOVED: f64 = 50.0;
 
 /// Mains that are there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,10 +92,7 @@ pub struct Outage {
     /// `ups.load` in the first one that told it.
     #[serde(default)]
     pub first_load: Option<f64>,
-    /// The charge that stands in it under that load.
-    #[serde(default)]
-    pub stands: Option<Standing>,
-    /// Whether it stood for too long to be true.
+    /// Whether its charge stands, under that load, for too long to be true.
     #[serde(default)]
     pub was_frozen: bool,
     /// Whether it began as a test of the battery: CAL or TEST rose with it.
@@ -116,29 +110,24 @@ impl Outage {
             told: None,
             first_charge,
             first_load: None,
-            stands: None,
             was_frozen: false,
             is_test: false,
         }
     }
 
     /// Goes on with one more answer.
-    pub(super) fn follow(&mut self, charge: Option<f64>, load: Option<f64>, began: Duration, policy: &UpsPolicy) {
+    pub(super) fn follow(&mut self, charge: Option<f64>, load: Option<f64>, began: Duration) {
         self.last = began;
         self.first_load = self.first_load.or(load);
-        let Some(charge) = charge else { return };
-        (self.charge, self.told) = (Some(charge), Some(Seconds(began)));
-        Standing::follow(&mut self.stands, charge, began);
-        let Some(stands) = &mut self.stands else { return };
-        // What is left alone on a battery draws next to nothing: its charge may stand.
-        let is_shed = self.first_load.zip(load).is_some_and(|(first, now)| now < first * SHED);
-        if is_shed {
-            stands.since = began;
+        if charge.is_some() {
+            (self.charge, self.told) = (charge, Some(Seconds(began)));
         }
-        let patience = stands.patience(self.since, self.first_charge, policy.charge_frozen);
-        let is_over = began.saturating_sub(stands.since) >= patience;
-        self.was_frozen |= is_over && load.is_some();
-        self.was_frozen &= self.first_charge.is_none_or(|first| first - charge < MOVED);
+    }
+
+    /// Whether the most of its first load was shed: what is left alone on a battery draws next to nothing, and its charge may
+    /// stand. Where no load is told nobody knows.
+    pub(super) fn may_stand(&self, load: Option<f64>) -> bool {
+        self.first_load.zip(load).is_none_or(|(first, now)| now < first * SHED)
     }
 
     /// The charge at its end, where that is a measurement: one that has not moved for too long is none.
