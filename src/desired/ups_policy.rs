@@ -637,7 +637,11 @@ fn assess_all(
             kept_silence: ledger.silent_since.get(name).map(|since| since.age(now)),
             is_confirmed: gone.is_some() || others.on_battery().next().is_some(),
             gone,
-            cut_ago: ledger.load_cuts.get(name).map(|cut| cut.told.age(now)),
+            cut_ago: ledger
+                .load_cuts
+                .get(name)
+                .filter(|cut| cut.told.boot_id == now.boot_id)
+                .map(|cut| cut.told.age(now)),
             was_asked: snapshot.upses.get(name).is_some_and(Reading::was_looked_at),
             memory_age: now.since(memory.began),
             now,

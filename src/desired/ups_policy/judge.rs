@@ -163,7 +163,7 @@ pub(super) struct Look<'a> {
     pub(super) is_confirmed: bool,
     /// What else says that its mains are gone, while it is silent.
     pub(super) gone: Option<Gone>,
-    /// How long ago hecate had it cut its load, where it did.
+    /// How long ago hecate had it cut its load, where it did so in this boot.
     pub(super) cut_ago: Option<Duration>,
     /// Whether it was asked since hecate was started: what is not looked at yet says nothing.
     pub(super) was_asked: bool,
