@@ -86,7 +86,8 @@ pub(crate) fn self_test_of_a_ups_begins_nothing(site: &Site) -> Result<()> {
         ("OB OFF", 1800, 100, LONG_ENOUGH),
         // After a discharge it is silence on battery, which is borne for less than `lost_on_battery_seconds`.
         ("OFF", 1800, 100, seconds(2)),
-        ("CAL DISCHRG", 5, 5, LONG_ENOUGH),
+        // At 10 % it would be the end of the battery, whatever it is called.
+        ("CAL DISCHRG", 5, 15, LONG_ENOUGH),
     ] {
         say(site, words, runtime, charge)?;
         calm.lasts(site, so_long)?;
