@@ -24,7 +24,7 @@ pub(crate) use self::loads::{is_fed_by_others, loads};
 use self::others::Others;
 use super::{Cause, Declared, DeclaredHealth, Effective, Forget, Held, Hold, Override, OwnSupply};
 use crate::budget::Budget;
-use crate::config::{Config, UpsPath, UpsScope};
+use crate::config::{Config, UpsPath, UpsPolicy, UpsScope};
 use crate::ledger::Ledger;
 use crate::model::{ClusterState, NodeName, Now, Path, Reading, Stamp, UpsName};
 use crate::plan::blocker::Warning;
@@ -293,7 +293,7 @@ impl Sources<'_> {
             self.ledger.episode.as_ref().filter(|episode| episode.key.is_override).map(|episode| &episode.began);
         let is_earlier = since.or(began).is_some_and(|since| since.boot_id != self.now.boot_id);
         // Its driver, or the host of its upsd, may come up with this one.
-        let had_time = self.looked_for >= self.config.ups_policy.lost_on_battery.max(BOOTED_PATIENCE);
+        let had_time = self.looked_for >= first_word_patience(&self.config.ups_policy);
         is_silent && was_asked && had_time && is_earlier && !self.ledger.boots.is_empty()
     }
 
@@ -374,6 +374,11 @@ impl Sources<'_> {
 
 /// For so long a UPS must say that it is on battery before a host that has just booted, and runs nothing, is powered off again.
 const BOOTED_PATIENCE: Duration = Duration::from_secs(60);
+
+/// For so long after a start of hecate a UPS of which an earlier boot knew an outage is given time for its first word.
+fn first_word_patience(policy: &UpsPolicy) -> Duration {
+    policy.lost_on_battery.max(BOOTED_PATIENCE)
+}
 
 /// What a pass of the policy looks at.
 struct Pass<'a> {

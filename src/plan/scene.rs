@@ -222,17 +222,17 @@ impl<'a> Scene<'a> {
         let Some(told) = self.ledger.powered_off.get(node) else { return false };
         let limit = self.config.startup.node_wait;
         let was_woken = told.woken.as_ref().is_some_and(|woken| woken.age(self.now) < limit);
-        let had_mains = self.mains_seen(node).is_some_and(|ago| ago < limit);
+        let had_mains = self.mains_seen(node).is_some();
         was_woken || had_mains || told.told.boot_id != self.now.boot_id && self.now.since(self.memory.began) < limit
     }
 
-    /// How long ago mains were last seen to come back to a UPS that feeds a host, since the host was told to power off: a moment
-    /// of them switches on what boots with its power.
+    /// How long ago mains were last seen to come back to a UPS that feeds a host, since the host was told to power off and within
+    /// the time that it may take to come: a moment of them switches on what boots with its power.
     pub fn mains_seen(&self, node: &NodeName) -> Option<Duration> {
         let told = self.ledger.powered_off.get(node).filter(|told| told.told.boot_id == self.now.boot_id)?;
         let feeds = &self.config.nodes.get(node)?.feeds;
         let seen = feeds.iter().filter_map(|ups| self.memory.upses.get(ups)?.mains_came()).max()?;
-        (seen > told.told.boottime).then(|| self.now.since(seen))
+        (seen > told.told.boottime).then(|| self.now.since(seen)).filter(|ago| *ago < self.config.startup.node_wait)
     }
 
     /// Whether a host is silent now.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::BOOTED_PATIENCE;
+use super::first_word_patience;
 use super::words::{Sense, sense};
 use crate::config::{Config, Witness};
 use crate::desired::{Declared, Held};
@@ -83,7 +83,7 @@ impl Others<'_> {
     /// From when on a silence counts that began before this boot, in an outage: a driver, a witness and the host of a upsd come
     /// up with this one, and are given time.
     fn silent_since_boot(&self) -> Option<Duration> {
-        let since = self.memory.began + self.config.ups_policy.lost_on_battery.max(BOOTED_PATIENCE);
+        let since = self.memory.began + first_word_patience(&self.config.ups_policy);
         (self.was_on_battery && self.now.boottime >= since).then_some(since)
     }
 

@@ -141,8 +141,8 @@ pub(super) fn until_off(scene: &Scene<'_>, name: &NodeName, told: &PoweredOff) -
         Some(woken) => (woken.age(scene.now), scene.config.startup.node_wait),
         None if told.told.boot_id != scene.now.boot_id => (since_start, scene.config.startup.node_wait),
         None => match scene.mains_seen(name) {
-            Some(ago) if ago < scene.config.startup.node_wait => (ago, scene.config.startup.node_wait),
-            Some(_) | None => (told.told.age(scene.now), scene.config.shutdown.off_confirm),
+            Some(ago) => (ago, scene.config.startup.node_wait),
+            None => (told.told.age(scene.now), scene.config.shutdown.off_confirm),
         },
     }
 }
