@@ -1,12 +1,14 @@
 //! Every `ssh_*` key, by one read-only pass of `hecate status` with a configuration of its own.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::counts::Mark;
 use crate::hecate::{Status, config};
 use crate::site::{NODES, OWN_HOST, Site};
-use crate::wait::{seconds, stays, until_true};
+use crate::wait::{Look, seconds, stays, until, until_true};
 
 /// Where these configurations are put.
 const PATH: &str = "/etc/hecate/ssh.yaml";
@@ -18,10 +20,14 @@ const ADDRESS: [(&str, &str); 5] = [
     ("worker-2", "10.99.0.22"),
 ];
 
-/// One look with some keys changed.
-fn look(site: &Site, changes: &[(&str, Value)]) -> Result<Status> {
+/// How long looks are repeated: on a busy machine an sshd may be slower than `ssh_connect_timeout_seconds` once.
+const PATIENCE: Duration = seconds(30);
+
+/// Looks with some keys changed, until it is seen what they do.
+fn look(site: &Site, changes: &[(&str, Value)], shows: impl Fn(&Status) -> Result<()>) -> Result<()> {
     site.put(OWN_HOST, PATH, &config(changes)?)?;
-    site.status_with(&["--config", PATH])
+    let keys: Vec<&str> = changes.iter().map(|(key, _)| *key).collect();
+    until(&keys.join(", "), PATIENCE, || shows(&site.status_with(&["--config", PATH])?).map(Look::Seen))
 }
 
 fn all_up(status: &Status) -> Result<()> {
@@ -64,12 +70,12 @@ pub(crate) fn each_ssh_key_does_what_it_says(site: &Site) -> Result<()> {
         .map(|(name, address)| ((*name).to_owned(), json!(address)))
         .collect::<serde_json::Map<_, _>>()
         .into();
-    all_up(&look(site, &[("nodes", without_hosts), ("ssh_node_hosts", addresses)])?)?;
+    look(site, &[("nodes", without_hosts), ("ssh_node_hosts", addresses)], all_up)?;
 
     // ssh_config_file: what has no key of its own, here a way of the operator's own to one node.
     let proxy = "ssh -i /etc/hecate/id_ed25519 -o UserKnownHostsFile=/etc/hecate/known_hosts -o BatchMode=yes -W %h:%p hecate@10.99.0.3";
     site.put(OWN_HOST, "/etc/hecate/ssh_config", &format!("Host worker-2\n  ProxyCommand {proxy}\n"))?;
-    all_up(&look(site, &[("ssh_config_file", json!("/etc/hecate/ssh_config"))])?)?;
+    look(site, &[("ssh_config_file", json!("/etc/hecate/ssh_config"))], all_up)?;
     let seen = site.lab(&["journal", "worker-2", "-t", "sshd", "-o", "cat"])?;
     ensure!(
         seen.contains("Accepted publickey for hecate from 10.99.0.3 "),
@@ -80,7 +86,7 @@ pub(crate) fn each_ssh_key_does_what_it_says(site: &Site) -> Result<()> {
     for node in NODES {
         site.on(node, "systemd-run -q --unit=lab-sshd-2222 /usr/sbin/sshd -D -p 2222")?;
     }
-    all_up(&look(site, &[("ssh_port", json!(2222))])?)?;
+    look(site, &[("ssh_port", json!(2222))], all_up)?;
     for node in NODES {
         let seen = site.lab(&["journal", node, "-u", "lab-sshd-2222", "-o", "cat"])?;
         ensure!(seen.contains("Accepted publickey for hecate"), "{node} was not asked at port 2222:\n{seen}");
@@ -89,22 +95,28 @@ pub(crate) fn each_ssh_key_does_what_it_says(site: &Site) -> Result<()> {
 
     // ssh_user and ssh_node_users: a login of its own on one node.
     site.on("worker-1", "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash ops; usermod -p '*' ops; cp /etc/ssh/authorized_keys.d/hecate /etc/ssh/authorized_keys.d/ops")?;
-    all_up(&look(site, &[("ssh_node_users", json!({"worker-1": "ops"}))])?)?;
+    look(site, &[("ssh_node_users", json!({"worker-1": "ops"}))], all_up)?;
     let seen = site.lab(&["journal", "worker-1", "-t", "sshd", "-o", "cat"])?;
     ensure!(seen.contains("Accepted publickey for ops"), "worker-1 was not asked as ops");
-    let nobody = look(site, &[("ssh_user", json!("nobody"))])?;
-    ensure!(nobody.host("cp-1") != "up", "ssh_user has no effect");
-    ensure!(nobody.names("access-denied", "cp-1"), "not being let in is not named: {}", nobody.summary());
+    look(site, &[("ssh_user", json!("nobody"))], |nobody| {
+        ensure!(nobody.host("cp-1") != "up", "ssh_user has no effect");
+        ensure!(nobody.names("access-denied", "cp-1"), "not being let in is not named: {}", nobody.summary());
+        Ok(())
+    })?;
 
     // ssh_identity_file: another key is not let in.
     site.on(OWN_HOST, "rm -f /tmp/other /tmp/other.pub; ssh-keygen -q -t ed25519 -N '' -f /tmp/other")?;
-    let other = look(site, &[("ssh_identity_file", json!("/tmp/other"))])?;
-    ensure!(other.names("access-denied", "worker-2"), "another key: {}", other.summary());
+    look(site, &[("ssh_identity_file", json!("/tmp/other"))], |other| {
+        ensure!(other.names("access-denied", "worker-2"), "another key: {}", other.summary());
+        Ok(())
+    })?;
 
     // ssh_known_hosts_file: a host that was never enrolled is not believed.
     site.put(OWN_HOST, "/etc/hecate/nobody_known", "")?;
-    let unknown = look(site, &[("ssh_known_hosts_file", json!("/etc/hecate/nobody_known"))])?;
-    ensure!(unknown.names("wrong-host", "worker-2"), "an unknown host key: {}", unknown.summary());
+    look(site, &[("ssh_known_hosts_file", json!("/etc/hecate/nobody_known"))], |unknown| {
+        ensure!(unknown.names("wrong-host", "worker-2"), "an unknown host key: {}", unknown.summary());
+        Ok(())
+    })?;
     site.daemon("start")
 }
 
@@ -114,7 +126,7 @@ pub(crate) fn jump_host_is_used_and_gone_around_when_it_is_away(site: &Site) -> 
     let jump = [("ssh_jump_host", json!("10.99.0.3"))];
     let mark = "Accepted publickey for hecate";
     let before = site.lab(&["journal", "jump", "-t", "sshd", "-o", "cat"])?.matches(mark).count();
-    all_up(&look(site, &jump)?)?;
+    look(site, &jump, all_up)?;
     let after = site.lab(&["journal", "jump", "-t", "sshd", "-o", "cat"])?.matches(mark).count();
     ensure!(after > before, "the jump host was not used");
     let seen = site.lab(&["journal", "worker-1", "-t", "sshd", "-o", "cat"])?;
@@ -125,7 +137,7 @@ pub(crate) fn jump_host_is_used_and_gone_around_when_it_is_away(site: &Site) -> 
 
     site.on("jump", "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash ops; usermod -p '*' ops; cp /etc/ssh/authorized_keys.d/hecate /etc/ssh/authorized_keys.d/ops; systemd-run -q --unit=lab-sshd-2222 /usr/sbin/sshd -D -p 2222")?;
     let own = [("ssh_jump_host", json!("10.99.0.3")), ("ssh_jump_user", json!("ops")), ("ssh_jump_port", json!(2222))];
-    all_up(&look(site, &own)?)?;
+    look(site, &own, all_up)?;
     let seen = site.lab(&["journal", "jump", "-u", "lab-sshd-2222", "-o", "cat"])?;
     ensure!(seen.contains("Accepted publickey for ops"), "ssh_jump_user and ssh_jump_port have no effect:\n{seen}");
     site.on("jump", "systemctl stop lab-sshd-2222")?;

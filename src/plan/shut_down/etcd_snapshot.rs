@@ -38,8 +38,15 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     }
     let is_unlisted = |name: &&&NodeName| {
         let has_no_list = || scene.host(name).is_some_and(|host| host.etcd_snapshots.is_none());
-        let is_outdated = || scene.host_state(name) == HostState::Up && !scene.host_settled(name);
-        scene.host_state(name) == HostState::Unknown || is_unit_alive(scene, name) && has_no_list() || is_outdated()
+        match scene.host_state(name) {
+            HostState::Unknown => true,
+            HostState::Up => !scene.host_settled(name) || is_unit_alive(scene, name) && has_no_list(),
+            // One missed look of a busy server, as after a restart of hecate: it is asked again.
+            HostState::Unreachable => {
+                scene.is_silent(name) && scene.silent_for(name) < scene.limit(scene.config.shutdown.unreachable_limit)
+            }
+            HostState::NotManaged | HostState::Off | HostState::Wrong => false,
+        }
     };
     let unlisted = servers.iter().find(is_unlisted).map(|name| (*name).clone());
     let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();

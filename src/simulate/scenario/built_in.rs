@@ -137,6 +137,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "reboot-is-no-proof",
     "restart-and-a-host-that-came-back",
     "restart-and-a-runtime-four-times-too-long",
+    "restart-and-a-slow-server",
     "restart-as-the-descent-begins",
     "runtime-four-times-too-long",
     "runtime-of-0-and-the-recharge-gate",
