@@ -34,9 +34,10 @@ use crate::config::Config;
 use crate::decide::Decision;
 use crate::desired::{Declared, DeclaredHealth, Options, Spec};
 use crate::desk::{Desk, Passed};
-use crate::model::{BootId, ClusterState, Now};
+use crate::model::{BootId, ClusterState, Now, Reading};
 use crate::plan::Planned;
 use crate::plan::blocker::{Wait, WaitReason};
+use crate::snapshot::{ApiSnapshot, Snapshot};
 use crate::tracker::{Command, Low};
 
 /// One tick of the virtual clock while something goes on.
@@ -279,12 +280,13 @@ impl Simulation {
         self.write(&now);
         self.desk.health = self.disk.health(&self.desk.health);
         for (target, outcome) in self.world.take_ended() {
-            self.story.ended(now.boottime, &target, &outcome);
+            self.story.ended(self.world.time, &target, &outcome);
             for command in self.desk.ended(target, outcome, &now) {
                 self.carry_out(command, &now);
             }
         }
-        let snapshot = self.lag.shown(now.boottime, self.world.observe(&self.config));
+        let mut snapshot = self.lag.shown(self.world.time, self.world.observe(&self.config));
+        since_boot(&mut snapshot, self.world.own_booted);
         let first = self.decides_twice.as_mut().is_some_and(Twice::is_due).then(|| {
             self.desk.observe(&self.config, &snapshot, &now);
             self.desk.decide(&self.config, &snapshot, &now)
@@ -294,9 +296,9 @@ impl Simulation {
             twice.differing += u32::from(first != decision);
         }
         for change in &decision.declared_changes {
-            self.story.declared_changed(now.boottime, change);
+            self.story.declared_changed(self.world.time, change);
         }
-        self.story.decided(now.boottime, &decision);
+        self.story.decided(self.world.time, &decision);
         self.last = Some(decision);
         for command in commands {
             self.carry_out(command, &now);
@@ -314,11 +316,11 @@ impl Simulation {
             Command::ChangeDeclared(_) => {}
             Command::Cancel(target) => self.world.cancel(&target),
             Command::Start(planned) => {
-                self.story.started(now.boottime, &planned);
+                self.story.started(self.world.time, &planned);
                 self.world.begin(&planned);
                 self.started.push(planned);
             }
-            Command::Observe(target) => self.lag.ask(now.boottime, &target),
+            Command::Observe(target) => self.lag.ask(self.world.time, &target),
             Command::KeepLow(low) => self.low = Some(low),
         }
     }
@@ -326,9 +328,27 @@ impl Simulation {
 
 fn now(world: &World) -> Now {
     Now {
-        boottime: world.time,
+        boottime: world.time.saturating_sub(world.own_booted),
         boot_id: BootId::new(format!("hecate-boot-{}", world.own_boot)),
         wall: world.wall(world.around.own_clock),
         wall_synced: world.around.own_clock.is_synced == Some(true),
     }
+}
+
+/// Readings as the hecate host has them: the world counts from its own beginning, a host from its last boot.
+fn since_boot(snapshot: &mut Snapshot, booted: Duration) {
+    fn shift<T>(reading: &mut Reading<T>, booted: Duration) {
+        let (Reading::Known { began, .. } | Reading::Unknown { began, .. }) = reading;
+        *began = began.saturating_sub(booted);
+    }
+    let Snapshot { upses, hosts, api, witnesses, peers, load_cuts: _ } = snapshot;
+    let ApiSnapshot { servers, nodes, pods, attachments } = api;
+    upses.values_mut().for_each(|it| shift(it, booted));
+    hosts.values_mut().for_each(|it| shift(it, booted));
+    servers.values_mut().for_each(|it| shift(it, booted));
+    witnesses.values_mut().for_each(|it| shift(it, booted));
+    peers.values_mut().for_each(|it| shift(it, booted));
+    shift(nodes, booted);
+    shift(pods, booted);
+    shift(attachments, booted);
 }

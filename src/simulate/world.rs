@@ -91,6 +91,8 @@ pub struct World {
     pub own_is_on: bool,
     /// Which boot of it this is.
     pub own_boot: u32,
+    /// When that began.
+    pub own_booted: Duration,
     /// Clocks, other hecate hosts, odd machines.
     pub around: Around,
     /// Whether no API server can be reached, although etcd lives.
@@ -284,6 +286,7 @@ impl World {
             etcd_snapshots: BTreeMap::new(),
             own_is_on: true,
             own_boot: 1,
+            own_booted: Duration::ZERO,
             around: Around::of(config),
             is_api_gone: false,
             leader: None,

@@ -142,6 +142,8 @@ pub struct LowRun {
 impl UpsMemory {
     /// More than any debounce may count, see `config/validate.rs`.
     pub const SAMPLES_MAX: usize = 120;
+    /// Since when a word stands that may have stood from the beginning of this boot, or before it.
+    pub const ALL_ALONG: Duration = Duration::ZERO;
     /// More than change within a minute.
     pub const CHARGES_MAX: usize = 30;
 
@@ -260,7 +262,7 @@ impl UpsMemory {
             let since = if word == UpsWord::Ob {
                 discharging.unwrap_or(began)
             } else if may_be_old && matches!(word, UpsWord::Cal | UpsWord::Test) {
-                Duration::ZERO
+                Self::ALL_ALONG
             } else {
                 began
             };

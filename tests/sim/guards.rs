@@ -201,7 +201,7 @@ fn a_clock_before_what_hecate_knows_is_not_in_sync() {
         let clock = Clock { is_synced: Some(true), ahead_seconds: -24 * 3600 };
         simulation.world.around.clocks.insert(name.clone(), clock);
     }
-    simulation.world.own_boot += 1;
+    simulation.world.begin_own_boot();
     simulation.restart_hecate();
     wish_up(&mut simulation);
     play(&mut simulation, MINUTE);
@@ -250,7 +250,7 @@ fn what_was_written_down_while_this_hosts_clock_was_not_in_sync_is_not_known() {
     wish(&mut simulation, ClusterState::DrainedOff, Options::default());
     converges(&mut simulation, 15 * MINUTE);
     simulation.world.around.own_clock = Clock::default();
-    simulation.world.own_boot += 1;
+    simulation.world.begin_own_boot();
     simulation.restart_hecate();
     wish_up(&mut simulation);
     converges(&mut simulation, 15 * MINUTE);

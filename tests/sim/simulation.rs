@@ -456,7 +456,9 @@ fn what_the_disk_did_not_take_is_kept_over_a_kill_and_not_needed_after_a_boot() 
         assert!(simulation.run_until(20 * MINUTE, |it| !it.desk.declared.overrides.is_empty()));
         simulation.run_until(Duration::from_secs(tick), |it| !it.world.own_is_on);
         let before = simulation.desk.clone();
-        simulation.world.own_boot += u32::from(is_boot);
+        if is_boot {
+            simulation.world.begin_own_boot();
+        }
         simulation.restart_hecate();
         let desk = &simulation.desk;
         if is_boot {

@@ -363,6 +363,8 @@ impl Look<'_> {
         }
         let since = |word| self.polls.words_since.get(&word).copied();
         match (since(word), since(UpsWord::Ob)) {
+            // This host may have been up for less than that.
+            (Some(UpsMemory::ALL_ALONG), Some(_)) => status.has(word),
             (Some(cal), Some(ob)) => status.has(word) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
             (_, _) => false,
         }

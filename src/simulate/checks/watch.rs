@@ -136,7 +136,7 @@ pub struct Watch {
     run: Option<String>,
     /// When hecate was started lately, and when the present one was.
     starts: Vec<Duration>,
-    began: Duration,
+    life: (u32, Duration),
     looked: Duration,
     /// When each command went to each host lately.
     commands: BTreeMap<(NodeName, &'static str), Vec<Duration>>,
@@ -173,7 +173,7 @@ impl Watch {
             held: BTreeMap::new(),
             run: None,
             starts: Vec::new(),
-            began: simulation.desk.memory.began,
+            life: (simulation.world.own_boot, simulation.desk.memory.began),
             commands: BTreeMap::new(),
             looked: simulation.world.time,
             broken_off: BTreeMap::new(),

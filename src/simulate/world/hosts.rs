@@ -10,6 +10,8 @@ use crate::snapshot::{Datastore, UnitState};
 
 /// Containers that k3s itself brings along on each node.
 const SYSTEM_CONTAINERS: u32 = 3;
+/// From the start of the hecate host's kernel to that of hecate.
+const KERNEL_BOOT: Duration = Duration::from_secs(15);
 
 impl World {
     /// Somebody presses the power button of the hecate host.
@@ -57,6 +59,12 @@ impl World {
         }
     }
 
+    /// The kernel of the hecate host began anew a moment ago, and its boottime with it.
+    pub fn begin_own_boot(&mut self) {
+        self.own_boot += 1;
+        self.own_booted = self.time.saturating_sub(KERNEL_BOOT);
+    }
+
     /// Somebody stops or starts the unit of a node's role behind hecate's back.
     pub fn set_unit(&mut self, node: &NodeName, is_running: bool) {
         let until = self.time + if is_running { self.pace.server_start } else { self.pace.unit_stop };
@@ -83,7 +91,7 @@ impl World {
                 self.own_event = None;
                 if self.is_powered(&self.own_feeds, self.own_min_supplies) {
                     self.own_is_on = true;
-                    self.own_boot += 1;
+                    self.begin_own_boot();
                     told.push("the hecate host has booted".to_owned());
                 }
             }

@@ -121,7 +121,7 @@ impl UpsMemory {
     /// Whether CAL or TEST came with the discharge that begins now, and not long before it.
     pub(super) fn is_test_new(&self, began: Duration) -> bool {
         let since = [UpsWord::Cal, UpsWord::Test].iter().filter_map(|word| self.words_since.get(word)).min();
-        since.is_some_and(|since| began.saturating_sub(*since) <= TEST_WITHIN)
+        since.is_some_and(|since| *since != Self::ALL_ALONG && began.saturating_sub(*since) <= TEST_WITHIN)
     }
 
     fn stood_before_the_outage(&self, word: UpsWord) -> bool {

@@ -150,8 +150,9 @@ impl Watch {
                 self.booted.insert(name.clone(), world.time);
             }
         }
-        if simulation.desk.memory.began != self.began {
-            self.began = simulation.desk.memory.began;
+        let life = (world.own_boot, simulation.desk.memory.began);
+        if life != self.life {
+            self.life = life;
             self.starts.push(world.time);
         }
         let Some(last) = simulation.last.as_ref().filter(|_| simulation.has_passed) else { return };
