@@ -109,7 +109,7 @@ fn only_the_ups_policy_makes_an_effective_state() {
             let line = line.trim();
             line == "Effective {" || line.ends_with("= Effective {") || line.ends_with("(Effective {")
         });
-        assert!(!makes || path == Path::new("desired/ups_policy.rs"), "{} makes an Effective", path.display());
+        assert!(!makes || path == Path::new("desired/ups_policy/obeyed.rs"), "{} makes an Effective", path.display());
     }
 }
 

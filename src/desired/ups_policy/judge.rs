@@ -2,27 +2,22 @@
 //!
 //! Pure. One noisy poll shuts nothing down: what is not urgent must stand over several polls and some time.
 
+mod heeded;
+mod silence;
+mod warnings;
+
 use std::time::Duration;
 
 use super::battery::Battery;
 use super::others::Gone;
-use super::time_left::{self, Knows, TimeLeft, is_drawn};
-use super::words::{REMARKS, Sense, sense};
+use super::time_left::{self, Knows, TimeLeft};
+use super::words::{Sense, sense};
 use crate::config::{Ups, UpsPolicy};
 use crate::ledger::Ledger;
 use crate::model::{Now, Stamp, UpsName};
-use crate::plan::blocker::Warning;
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 use crate::status::UpsVerdict;
 use crate::tracker::{LowRun, Memory, Outage, UpsMemory, UpsSample};
-
-/// A forced-shutdown flag raised while on line is obeyed for so long: long enough for every path to end, short enough
-/// that a flag which upsd latches (upsd(8): only a restart clears it) does not keep the cluster dark for ever.
-const FSD_ON_LINE_OBEYED: Duration = Duration::from_secs(600);
-
-/// A calibration takes the UPS off the mains at once. A CAL that had stood for longer when OB came is a flag that some
-/// UPSes leave behind after a self-test, and no reason to ignore a real outage.
-const CAL_BEFORE_OB: Duration = Duration::from_secs(60);
 
 /// LB with at least this charge, and with time left above the trigger, contradicts itself: some UPSes flash it whenever
 /// mains are lost. It must then stand for the debounce.
@@ -35,12 +30,6 @@ const LAST_CHARGE: f64 = 10.0;
 
 /// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
 const BARE_PATIENCE: Duration = Duration::from_secs(60);
-
-/// LB that is set at so high a charge says nothing but that the battery is used at all.
-const LB_EMPTY_WORD_CHARGE: f64 = 90.0;
-
-/// For so long after a cut was due its UPS may still say FSD of it.
-const ECHO: Duration = Duration::from_secs(60);
 
 /// LB that stands for so long beside CAL is the end of the battery, and so is a charge near it: NUT's upsmon lets both pass.
 const CAL_LB: Duration = Duration::from_secs(60);
@@ -199,174 +188,6 @@ impl Look<'_> {
             // What was last known goes on for as long as it would without an answer.
             Sense::Bypassed => self.lost(&format!("mains feed the load past the battery ({status})")),
             Sense::Silent => self.lost(&format!("says only \"{status}\"")),
-        }
-    }
-
-    /// The status without the words that say nothing here.
-    fn heeded(&self, reading: &UpsReading) -> UpsStatus {
-        let mut status = reading.status.clone();
-        for word in &self.ups.ignored_words {
-            status = status.without(*word);
-        }
-        // What a UPS says of the cut that hecate asked for is no news: several drivers call it FSD (blazer.c, nutdrv_qx).
-        let is_echo = self
-            .cut_ago
-            .is_some_and(|ago| ago <= self.ups.cut_load.as_ref().map_or(Duration::ZERO, |cut| cut.delay) + ECHO);
-        if self.is_latched(&status) || is_echo {
-            status = status.without(UpsWord::Fsd);
-        }
-        for word in [UpsWord::Cal, UpsWord::Test] {
-            if self.is_stuck_in(word, &status) {
-                status = status.without(word);
-            }
-        }
-        let is_empty_word = reading.charge_low_percent.is_some_and(|low| low >= LB_EMPTY_WORD_CHARGE);
-        // A proof speaks of the battery that stood it: what the UPS says since then is news of it.
-        let is_disproved = self.polls.stood_on_line(UpsWord::Lb)
-            && self.battery.proven_recently(self.now).is_some_and(|proven| {
-                proven.in_spite_of_lb
-                    && proven.full(reading.load_percent).mul_f64(self.share_left(reading)) > self.trigger_at
-            });
-        if is_empty_word || is_disproved {
-            status = status.without(UpsWord::Lb);
-        }
-        status
-    }
-
-    /// How much of its battery is left, 0 to 1, by the lesser of what it says and hecate's own count.
-    fn share_left(&self, reading: &UpsReading) -> f64 {
-        let count = self.battery.own_count(self.ups.recharge, self.now) / 100.0;
-        let charge = reading.charge_percent.filter(|_| !self.polls.is_charge_void());
-        charge.map_or(count, |charge| (charge / self.battery.full_charge()).min(count)).clamp(0.0, 1.0)
-    }
-
-    /// No usable word. Whoever was on battery, or on mains that had not stood since, goes on as if on battery: half of what its
-    /// last figures promised is counted down. Silence after mains that stood is unknown, unless its witness went with it.
-    fn lost(&self, why: &str) -> Assessment {
-        let last_word = self.polls.last_word();
-        let was_uneasy = match last_word {
-            Some(_) => self.polls.outage.is_some(),
-            None => self.seen_on_battery_this_boot,
-        };
-        // While hecate itself was away for long the UPS may have said anything.
-        let began = self.now.boottime.saturating_sub(self.memory_age);
-        let was_away = last_word.is_some_and(|last| began.saturating_sub(last) > UpsMemory::gap_max(self.policy));
-        let last_word = self.repeats_since.or(last_word).unwrap_or(began);
-        let heard_until = if was_away { began } else { last_word };
-        // Silence on healthy mains is none on battery: that begins when they go.
-        let heard_until = self.mains_until(was_uneasy).map_or(heard_until, |until| until.max(heard_until));
-        let most = self.mains_until(was_uneasy).map_or(Duration::MAX, |until| self.now.since(until));
-        let kept_silence = self.kept_silence.map(|kept| kept.min(most));
-        let silent_for = self.now.since(heard_until).max(kept_silence.unwrap_or_default());
-        let verdict = |verdict, evidence| {
-            // A moment of silence takes nothing back that was said just before it.
-            let is_moment = silent_for < self.policy.lost_on_battery;
-            let told = || self.sure_left().or_else(|| self.runtime_told());
-            let sure_left = told().filter(|_| is_moment).or_else(|| self.figures_left());
-            // Nothing was said: what was said before goes on, or not, with the next answer.
-            let low = self.polls.low.clone();
-            Assessment { silent_for: Some(silent_for), sure_left, low, ..self.verdict(verdict, evidence) }
-        };
-        if silent_for >= self.battery.silence_max() {
-            let evidence = format!("no word for {} s, longer than this battery can last: {why}", silent_for.as_secs());
-            return verdict(UpsVerdict::Unknown, evidence);
-        }
-        let is_brief = silent_for < self.policy.lost_on_battery.max(UpsMemory::gap_max(self.policy));
-        if !was_uneasy && self.gone.is_none() {
-            return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, why.to_owned()) };
-        }
-        if self.had_mains_a_moment_ago(last_word) {
-            let evidence = format!("mains had just come back; {why}");
-            return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, evidence) };
-        }
-        let (is_over, left) = self.silence(silent_for);
-        let is_over = is_over && self.was_asked;
-        let since = silent_for.as_secs();
-        let witness = self.gone.map(|gone| format!(", {}", gone.why)).unwrap_or_default();
-        if is_over {
-            let evidence = format!("on battery and no word for {since} s{witness}{left}: {why}");
-            Assessment { is_urgent: true, ..verdict(UpsVerdict::Critical, evidence) }
-        } else {
-            verdict(UpsVerdict::OnBattery, format!("was on battery; no word for {since} s{witness}{left}: {why}"))
-        }
-    }
-
-    /// Whether its last word was OL, so lately that one poll or a restart of hecate explains the silence: what OL held back stays
-    /// held back.
-    fn had_mains_a_moment_ago(&self, last_word: Duration) -> bool {
-        let was_on_line = self.polls.line.as_ref().is_some_and(|line| line.last == last_word);
-        let gap_max = UpsMemory::gap_max(self.policy).min(self.policy.lost_on_battery);
-        was_on_line && self.gone.is_none() && self.now.since(last_word) < gap_max
-    }
-
-    /// Whether silence on battery has lasted long enough, and what its last figures leave.
-    fn silence(&self, silent_for: Duration) -> (bool, String) {
-        let policy = self.policy;
-        let Some(left) = self.figures_left() else {
-            return (
-                silent_for >= policy.lost_on_battery,
-                format!(", no figures (limit {} s)", policy.lost_on_battery.as_secs()),
-            );
-        };
-        let is_down = left <= self.trigger_at && silent_for >= policy.lost_on_battery;
-        let figures = format!(", its last figures leave {} s", left.as_secs());
-        (is_down || silent_for >= policy.lost_on_battery_max, figures)
-    }
-
-    /// Until when mains fed a UPS that has said nothing since they stood, where something else says that they are gone.
-    fn mains_until(&self, was_uneasy: bool) -> Option<Duration> {
-        self.gone.filter(|_| !was_uneasy).map(|gone| gone.since)
-    }
-
-    /// Half of what the last figures promised at full load, less the time since.
-    fn figures_left(&self) -> Option<Duration> {
-        let figures = self.polls.figures.as_ref()?;
-        let of_sample = || {
-            let index = self.polls.samples.iter().rposition(|one| !time_left::is_bare(one) && is_drawn(one))?;
-            let sample = self.polls.samples.get(index)?;
-            Some(self.battery.at_full_load(self.time_left(index)?.left, sample.reading.load_percent))
-        };
-        let of_figures = || {
-            let runtime = time_left::credible_runtime(figures.runtime)?;
-            Some(self.battery.at_full_load(runtime, figures.load))
-        };
-        let of_record = || {
-            let share = figures.charge.map_or(1.0, |charge| charge / self.battery.full_charge());
-            Some(self.battery.full_runtime()?.mul_f64(share.clamp(0.0, 1.0)))
-        };
-        let promised = of_sample().or_else(of_figures).or_else(of_record)?;
-        let drawn_since =
-            self.mains_until(self.polls.outage.is_some()).map_or(figures.began, |it| it.max(figures.began));
-        Some((promised / 2).saturating_sub(self.now.since(drawn_since)))
-    }
-
-    /// FSD that is a latch: upsd keeps it after mains are back (upsd(8): only a restart clears it). On line: it came while on
-    /// battery, stood already when hecate came, or was obeyed for long enough. On battery: it was such a latch on line.
-    fn is_latched(&self, status: &UpsStatus) -> bool {
-        let Some(flagged) = self.polls.words_since.get(&UpsWord::Fsd).filter(|_| status.has(UpsWord::Fsd)) else {
-            return false;
-        };
-        let was_seen_rising = self.polls.saw_fsd_rise;
-        if !is_on_line(status) {
-            let ob = self.polls.words_since.get(&UpsWord::Ob).copied().unwrap_or(self.now.boottime);
-            let stood = ob.saturating_sub(*flagged);
-            return *flagged < ob && (!was_seen_rising || stood >= FSD_ON_LINE_OBEYED);
-        }
-        let rose_on_line = self.polls.words_since.get(&UpsWord::Ol).is_some_and(|line| line <= flagged);
-        !(was_seen_rising && rose_on_line && self.now.since(*flagged) < FSD_ON_LINE_OBEYED)
-    }
-
-    /// CAL or TEST that stood long before OB came. What began as a test is one, also where the word was away for a moment.
-    fn is_stuck_in(&self, word: UpsWord, status: &UpsStatus) -> bool {
-        if self.polls.outage.as_ref().is_some_and(|outage| outage.is_test) {
-            return false;
-        }
-        let since = |word| self.polls.words_since.get(&word).copied();
-        match (since(word), since(UpsWord::Ob)) {
-            // This host may have been up for less than that.
-            (Some(UpsMemory::ALL_ALONG), Some(_)) => status.has(word),
-            (Some(cal), Some(ob)) => status.has(word) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
-            (_, _) => false,
         }
     }
 
@@ -584,14 +405,6 @@ impl Look<'_> {
         Some(if self.battery.proven_recently(self.now).is_some() { most } else { most / 2 })
     }
 
-    /// The same by the last runtime that was told, which a restart of hecate does not lose.
-    fn runtime_told(&self) -> Option<Duration> {
-        let figures = self.polls.figures.as_ref()?;
-        let runtime = time_left::credible_runtime(figures.runtime)?;
-        let left = runtime.saturating_sub(self.now.since(figures.began));
-        Some(if self.battery.proven_recently(self.now).is_some() { left } else { left / 2 })
-    }
-
     fn verdict(&self, verdict: UpsVerdict, evidence: String) -> Assessment {
         let last = self.polls.samples.len().checked_sub(1);
         let time_left = last.and_then(|index| {
@@ -616,60 +429,6 @@ impl Look<'_> {
             repeats_for: self.polls.repeats_since().map(|since| self.now.since(since)),
         }
     }
-
-    /// Words that hold nothing up but that a person should know of.
-    pub(super) fn warnings(&self, name: &UpsName) -> Vec<Warning> {
-        let Some(last) = self.polls.samples.back().filter(|_| self.failure.is_none()) else {
-            return Vec::new();
-        };
-        let status = &last.reading.status;
-        let mut said: Vec<String> =
-            REMARKS.iter().filter(|(word, _)| status.has(*word)).map(|(_, text)| (*text).to_owned()).collect();
-        if status.has(UpsWord::Fsd) && is_on_line(status) {
-            said.push("still says FSD although mains are there: restart upsd to clear it".to_owned());
-        }
-        if let Some(gone) = self.gone.filter(|_| is_on_line(status)) {
-            said.push(format!("says that it is on line, but {}: look whether its driver hangs", gone.why));
-        }
-        if status.has(UpsWord::Lb) && is_on_line(status) {
-            said.push("low battery while on line (OL LB)".to_owned());
-        }
-        if self.is_stuck_in(UpsWord::Cal, status) {
-            said.push(
-                "says CAL since before the mains were lost: taken for an outage, not for a calibration".to_owned(),
-            );
-        }
-        if self.polls.discharge.as_ref().is_some_and(|one| one.is_believed) {
-            said.push("says OL DISCHRG while its charge falls: taken for OB".to_owned());
-        } else if sense(status) == Sense::DischargingOnLine {
-            said.push("discharges although it is on line (OL DISCHRG)".to_owned());
-        }
-        if is_drawn(last) && (last.reading.runtime.is_none() || is_doubted(self)) {
-            said.push("its own runtime is not relied on".to_owned());
-        }
-        if let Some(proven) = self.battery.proven().filter(|_| self.battery.proven_recently(self.now).is_none()) {
-            let days = proven.at.age(self.now).as_secs() / (24 * 3600);
-            said.push(format!("what its battery proved to give is {days} days old: it contradicts no LB any more"));
-        }
-        if let Some((promised, proven)) = self.battery.overpromised() {
-            said.push(format!(
-                "in calm it promises {} s at full load, and {} s were proven, which is what counts; after a new battery: \
-                 hecate ups forget {name}",
-                promised.as_secs(),
-                proven.as_secs()
-            ));
-        }
-        if !status.unknown.is_empty() {
-            let words: Vec<&str> = status.unknown.iter().map(String::as_str).collect();
-            said.push(format!("says words that NUT does not document: {}", words.join(" ")));
-        }
-        said.into_iter().map(|evidence| Warning::Ups { ups: name.clone(), evidence }).collect()
-    }
-}
-
-fn is_doubted(look: &Look<'_>) -> bool {
-    let last = look.polls.samples.len().saturating_sub(1);
-    look.time_left(last).is_none_or(|it| it.is_doubted)
 }
 
 /// What a UPS says of its runtime where that cannot be used.

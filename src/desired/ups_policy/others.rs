@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::first_word_patience;
+use super::obeyed::first_word_patience;
 use super::words::{Sense, sense};
 use crate::config::{Config, Witness};
 use crate::desired::{Declared, Held};

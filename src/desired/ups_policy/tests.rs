@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::UpsPath;
 use crate::history::History;
-use crate::model::{BootId, Reading};
+use crate::model::{BootId, ClusterState, Path, Reading};
 use crate::simulate::blueprint;
 use crate::snapshot::{UpsReading, UpsStatus};
 
