@@ -96,7 +96,10 @@ pub fn is_worth_a_pass(before: &Reading<UpsReading>, after: &Reading<UpsReading>
     match after {
         Reading::Unknown { .. } => true,
         Reading::Known { value, .. } => {
-            let needs_counting = [UpsWord::Ob, UpsWord::Lb, UpsWord::Fsd].iter().any(|word| value.status.has(*word));
+            let status = &value.status;
+            let is_drawn = status.has(UpsWord::Dischrg) && !status.has(UpsWord::Ol);
+            let needs_counting =
+                is_drawn || [UpsWord::Ob, UpsWord::Lb, UpsWord::Fsd].iter().any(|word| status.has(*word));
             needs_counting || before.value().is_none_or(|earlier| earlier.status != value.status)
         }
     }

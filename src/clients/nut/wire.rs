@@ -67,9 +67,15 @@ impl Wire {
 
     /// Reads the words of the next line that may be an answer; an `ERR` becomes an error.
     pub(super) async fn read_words(&mut self, upsd: &str) -> Result<Vec<String>, NutError> {
+        let words = self.read_line_of_words(upsd).await?;
+        words.ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))
+    }
+
+    /// The same; None for a line whose last word does not end.
+    async fn read_line_of_words(&mut self, upsd: &str) -> Result<Option<Vec<String>>, NutError> {
         for _ in 0..=CHATTER_LINES_MAX {
             let line = self.read_line(upsd).await?;
-            let words = split(&line).ok_or_else(|| protocol(upsd, "a quoted word does not end".to_owned()))?;
+            let Some(words) = split(&line) else { return Ok(None) };
             if is_chatter(&words) {
                 continue;
             }
@@ -77,7 +83,7 @@ impl Wire {
                 let code = words.get(1).map_or(ErrCode::Other(String::new()), |word| ErrCode::parse(word));
                 return Err(NutError::Refused { upsd: upsd.to_owned(), code });
             }
-            return Ok(words);
+            return Ok(Some(words));
         }
         Err(protocol(upsd, format!("more than {CHATTER_LINES_MAX} lines in a row answer nothing")))
     }
@@ -91,7 +97,10 @@ impl Wire {
             .await
             .map_err(|source| NutError::Broken { upsd: upsd.to_owned(), source })?;
         if line.last() == Some(&b'\n') {
-            return Ok(String::from_utf8_lossy(&line).into_owned());
+            // No server moves the cursor of whoever reads it.
+            let text = String::from_utf8_lossy(&line);
+            let line = text.trim_matches(['\r', '\n']);
+            return Ok(line.chars().map(|it| if it.is_control() && it != '\t' { '\u{fffd}' } else { it }).collect());
         }
         if line.len() >= LINE_BYTES_MAX {
             return Err(protocol(upsd, format!("a line is longer than {LINE_BYTES_MAX} bytes")));
@@ -149,7 +158,12 @@ impl Wire {
 
     /// What follows `KIND UPS` on the next line of a list; None at its end.
     async fn read_item(&mut self, upsd: &str, kind: &str, ups: &str) -> Result<Option<Vec<String>>, NutError> {
-        let mut words = self.read_words(upsd).await?;
+        // A value that a small server did not escape is one value less, and no reason to know nothing of its UPS.
+        let mut words = loop {
+            if let Some(words) = self.read_line_of_words(upsd).await? {
+                break words;
+            }
+        };
         if words.len() == 4 && begins(&words, &["END", "LIST", kind, ups]) {
             return Ok(None);
         }

@@ -53,7 +53,7 @@ async fn another_case_of_keywords_and_names_is_taken() {
 #[tokio::test]
 async fn blanks_and_other_line_ends_change_nothing() {
     let text = list(&[("ups.status", "OL"), ("ups.load", "12")]);
-    for end in ["\r\n", " \n", "\t \r\n", "\r\n\r\n"] {
+    for end in ["\r\n", "\n\r", " \n", "\t \r\n", "\r\n\r\n"] {
         assert_eq!(ask(answer(text.replace('\n', end))).await.0.unwrap()["ups.load"], "12", "{end:?}");
     }
     let twice = vec![answer(format!("{text}\r\n")), answer(text)];
@@ -61,6 +61,20 @@ async fn blanks_and_other_line_ends_change_nothing() {
     let mut client = upsd.client().await;
     client.list_vars("ups", LIMIT).await.unwrap();
     assert_eq!(client.list_vars("ups", LIMIT).await.unwrap()["ups.load"], "12");
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_escaped_is_the_only_one_that_is_lost() {
+    let text = "BEGIN LIST VAR ups\nVAR ups ups.model \"9\" rack\"\nVAR ups ups.mfr \"A\\\"\nVAR ups ups.status \"OL\"\nEND LIST VAR ups\n";
+    let variables = ask(answer(text)).await.0.unwrap();
+    assert_eq!(variables["ups.status"], "OL");
+    assert_eq!(variables.len(), 1);
+}
+
+#[tokio::test]
+async fn what_would_move_a_cursor_is_not_handed_on() {
+    let text = "BEGIN LIST VAR ups\nVAR ups ups.status \"OL \u{1b}[31mX\u{7}\"\nEND LIST VAR ups\n";
+    assert_eq!(ask(answer(text)).await.0.unwrap()["ups.status"], "OL \u{fffd}[31mX\u{fffd}");
 }
 
 #[tokio::test]
