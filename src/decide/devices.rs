@@ -366,9 +366,12 @@ impl Look<'_> {
         let Some((lb, ob)) = since(UpsWord::Lb).zip(since(UpsWord::Ob)) else { return false };
         let is_below_half = |percent: Option<f64>| percent.is_none_or(|percent| percent < 50.0);
         let is_ignored = self.scene.config.upses[self.ups].ignored_words.contains(&UpsWord::Lb);
+        let policy = &self.scene.config.ups_policy;
+        // Where no charge speaks for it, it is doubted as it is for the trigger.
+        let stands = if self.charge().is_some() { policy.ob_lb } else { policy.ob_lb.max(policy.debounce) };
         lb > ob
             && !is_ignored
-            && self.now().since(lb) >= self.scene.config.ups_policy.ob_lb
+            && self.now().since(lb) >= stands
             && is_below_half(self.reading.charge_low_percent)
             && is_below_half(self.charge())
     }
@@ -394,7 +397,7 @@ impl Look<'_> {
             Some(outage) => outage.told.map_or(outage.last, |told| told.0).saturating_sub(going.began.boottime),
             None => going.seen.boottime.saturating_sub(going.began.boottime),
         };
-        let low = last.and_then(|outage| outage.charge).or(going.seen_charge);
+        let low = last.and_then(Outage::steady_charge).or(going.seen_charge);
         let fell = going.charge.zip(low).map(|(from, to)| from - to);
         let settled =
             going.settled.zip(low).and_then(|(from, to)| Some((lasted.checked_sub(from.after)?, from.charge - to)));

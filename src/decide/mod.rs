@@ -17,7 +17,7 @@ use crate::history::{History, Run, RunResult, RunStep};
 use crate::ledger::{Episode, EpisodeKey, Ledger, LoadCut, OwnPowerOff, PeerWord, Phase, PoweredOff, Wish};
 use crate::model::{ClusterState, NodeName, Now, Reading, RunId, Stamp, Uid, UpsName};
 use crate::plan::scene::Scene;
-use crate::plan::step::{Outcome, Step};
+use crate::plan::step::{Outcome, Step, Target};
 use crate::plan::{self, Marks, Plan, identity, load_cut};
 use crate::snapshot::{HostReading, Snapshot, UnitState};
 use crate::status::{Actor, HostState, Status, UpsVerdict, rows};
@@ -372,6 +372,11 @@ fn remember(ledger: &mut Ledger, scene: &Scene<'_>, plan: &Plan, episode: Episod
             | Step::SaveEtcdSnapshot { .. } => {}
         }
     }
+    // What was refused for certain was not told: a restart may tell it.
+    ledger.load_cuts.retain(|ups, mark| {
+        let is_begun = plan.start.iter().any(|planned| planned.step.target() == Target::Ups(ups.clone()));
+        is_begun || !load_cut::was_refused(scene, ups, mark)
+    });
     if episode.converged.is_some() && !episode.key.is_override {
         ledger.fulfil(&episode.key.wish, &scene.now.boot_id);
     }

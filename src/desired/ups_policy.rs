@@ -28,7 +28,7 @@ use self::obeyed::{Sources, effective};
 use self::others::Others;
 use super::{Declared, DeclaredHealth, Effective, Forget, Held, Hold, Override};
 use crate::budget::Budget;
-use crate::config::{Config, UpsPath};
+use crate::config::{Config, UpsPath, Witness};
 use crate::ledger::Ledger;
 use crate::model::{Now, Reading, Stamp, UpsName};
 use crate::plan::blocker::Warning;
@@ -38,6 +38,9 @@ use crate::tracker::{LowRun, Memory, UpsMemory};
 
 pub use judge::Assessment;
 pub(crate) use time_left::credible_runtime;
+
+/// For so long a witness is looked for before it is told that nobody is there.
+const WITNESS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything the policy makes of a pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,6 +230,15 @@ fn assess_all(
         }
         power.silence_max.insert(name.clone(), battery.silence_max());
         power.warnings.extend(look.warnings(name));
+        if let Some(Witness::Address { host, port }) = &ups.witness
+            && polls.witness_seen.is_none()
+            && now.since(memory.began) >= WITNESS_PATIENCE
+            && assessment.verdict == UpsVerdict::OnLine
+        {
+            let evidence =
+                format!("its witness {host}:{port} was never seen, though mains are there: it protects nothing");
+            power.warnings.push(Warning::Ups { ups: name.clone(), evidence });
+        }
         power.upses.insert(name.clone(), assessment);
     }
     power

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::blocker::{WaitReason, Warning};
 use super::scene::{Draft, Scene};
-use super::step::{Step, Target};
+use super::step::{Outcome, Step, Target};
 use crate::config::{CutLoad, Node};
 use crate::desired::Held;
 use crate::ledger::LoadCut;
@@ -67,6 +67,18 @@ pub fn is_marked(scene: &Scene<'_>, mark: &LoadCut, ups: &UpsName) -> bool {
     let is_own = mark.told.boot_id == scene.now.boot_id && mark.told.boottime >= scene.memory.began;
     let is_sent = scene.memory.cuts_sent.get(ups).is_some_and(|sent| *sent >= mark.told.boottime);
     is_own && !is_sent && mark.run == scene.episode.run
+}
+
+/// Whether the last attempt on a UPS was refused, by hecate, upsd or the driver: then it was not told.
+pub fn was_refused(scene: &Scene<'_>, ups: &UpsName, mark: &LoadCut) -> bool {
+    let target = Target::Ups(ups.clone());
+    let is_sent = scene.memory.cuts_sent.get(ups).is_some_and(|sent| *sent >= mark.told.boottime);
+    let last = scene.memory.attempts.values().find(|attempt| attempt.target == target);
+    let is_refused = last.is_some_and(|last| match last.outcome {
+        Outcome::Refused { .. } | Outcome::Failed { .. } => last.ended >= mark.told.boottime,
+        Outcome::Tried | Outcome::OtherBoot { .. } | Outcome::DeadlinePassed | Outcome::Cancelled => false,
+    });
+    is_refused && !is_sent && mark.told.boot_id == scene.now.boot_id && !scene.memory.in_flight.contains_key(&target)
 }
 
 /// Whether a mark may be dropped because a host that the UPS feeds has come back: not while the cut may still be coming.

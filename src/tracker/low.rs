@@ -44,8 +44,8 @@ pub struct Low {
 /// A restart takes no longer; after more nobody knows what happened meanwhile.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
-/// A boottime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+/// A boottime, or a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Seconds(
     #[serde(with = "seconds")]

@@ -22,7 +22,7 @@ use crate::plan::Planned;
 use crate::plan::step::{Evidence, Outcome, Step, Target};
 use crate::snapshot::{Snapshot, UnitState};
 
-pub use self::low::Low;
+pub use self::low::{Low, Seconds};
 pub use self::ups::{Climb, DrawnFrom, Figures, Line, LowRun, Outage, Standing, UpsMemory, UpsSample};
 
 /// On battery, a step that relies on the ledger goes on without after this time: a full disk must not keep a cluster

@@ -53,6 +53,9 @@ pub struct UpsMemory {
     pub drawn_from: Option<DrawnFrom>,
     /// The first answer of it after the sag of its first minute.
     pub settled_from: Option<DrawnFrom>,
+    /// Since when the load is far above the one that it had then.
+    #[serde(default)]
+    pub load_rose: Option<Seconds>,
     /// The charge that stands in it.
     #[serde(default)]
     pub stands: Option<Standing>,
@@ -137,6 +140,12 @@ pub struct LowRun {
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub last: Duration,
+    /// When the last one of them began.
+    #[serde(default)]
+    pub told: Seconds,
+    /// For how long the battery was drawn from between them: mains that were there for a moment do not count.
+    #[serde(default)]
+    pub drawn: Seconds,
 }
 
 impl UpsMemory {
@@ -157,6 +166,7 @@ impl UpsMemory {
             runtime_since: self.runtime_since,
             drawn_from: self.drawn_from.clone(),
             settled_from: self.settled_from.clone(),
+            load_rose: self.load_rose,
             stands: self.stands.clone(),
             floor: self.floor.clone(),
             charges: self.charges.clone(),
@@ -191,6 +201,7 @@ impl UpsMemory {
                     && self.figures == other.figures
                     && self.drawn_from == other.drawn_from
                     && self.settled_from == other.settled_from
+                    && self.load_rose == other.load_rose
                     && self.stands == other.stands
                     && self.floor == other.floor
                     && self.charges == other.charges
@@ -280,8 +291,10 @@ impl UpsMemory {
                 let first_charge = believed.and_then(|one| one.from.charge).or(charge);
                 let is_test = sense == Sense::Calibrating && self.is_test_new(began);
                 let new = Outage { is_test, ..Outage::begin(since, began, charge, first_charge) };
+                let is_first = self.outage.is_none();
                 let outage = self.outage.get_or_insert(new);
                 outage.follow(charge, reading.load_percent, began);
+                outage.follow_runtime(reading.runtime.filter(|runtime| !runtime.is_zero()), is_first);
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;
@@ -289,7 +302,11 @@ impl UpsMemory {
                 let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge_left(policy));
                 let before = self.line.as_ref().and_then(|line| line.drawn_until);
                 let drawn_until = self.outage.as_ref().map(|outage| Seconds(outage.last)).or(before);
-                let begin = || Line { drawn_until, ..Line::begin(began, charge, last_drawn) };
+                let was_pit = match &self.outage {
+                    Some(outage) => outage.last.saturating_sub(outage.since) < policy.debounce && !outage.has_fallen(),
+                    None => self.line.as_ref().is_some_and(|line| line.was_pit),
+                };
+                let begin = || Line { drawn_until, was_pit, ..Line::begin(began, charge, last_drawn) };
                 let mut line = self.line.take().filter(goes_on).unwrap_or_else(begin);
                 (line.last, line.charge) = (began, charge);
                 if sense == Sense::DischargingOnLine {

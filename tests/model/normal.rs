@@ -159,6 +159,7 @@ fn age_polls(polls: &mut UpsMemory) {
     }
     if let Some(outage) = &mut polls.outage {
         (outage.since, outage.last) = (older(outage.since, OLD), older(outage.last, OLD));
+        outage.mains_for.0 = outage.mains_for.0.min(3 * TICK);
     }
     if let Some(figures) = &mut polls.figures {
         figures.began = older(figures.began, OLD);
@@ -166,6 +167,7 @@ fn age_polls(polls: &mut UpsMemory) {
     if let Some(low) = &mut polls.low {
         (low.first, low.last) = (older(low.first, 3), older(low.last, 3));
         (low.counted, low.polls) = (older(low.counted, 3), low.polls.min(3));
+        (low.told.0, low.drawn.0) = (older(low.told.0, 3), low.drawn.0.min(3 * TICK));
     }
     polls.runtime_since = polls.runtime_since.map(|since| older(since, OLD));
     for from in [&mut polls.drawn_from, &mut polls.settled_from].into_iter().flatten() {

@@ -17,11 +17,13 @@ use crate::ledger::Ledger;
 use crate::model::{Now, Stamp, UpsName};
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 use crate::status::UpsVerdict;
-use crate::tracker::{LowRun, Memory, Outage, UpsMemory, UpsSample};
+use crate::tracker::{LowRun, Memory, Outage, Seconds, UpsMemory, UpsSample};
 
 /// LB with at least this charge, and with time left above the trigger, contradicts itself: some UPSes flash it whenever
 /// mains are lost. It must then stand for the debounce.
 const LB_DOUBTED_CHARGE: f64 = 50.0;
+/// So many points within one answer are none that a battery lost: then LB must stand for the debounce, too.
+const LB_JUMP: f64 = 40.0;
 /// With less charge its own runtime must be so many times the trigger to contradict it.
 const LB_DOUBTED_TIMES: u32 = 2;
 
@@ -214,8 +216,11 @@ impl Look<'_> {
     /// Whether its charge has fallen to next to nothing.
     fn is_at_the_end(&self) -> bool {
         let Some(last) = self.polls.samples.back() else { return false };
-        let fell = self.polls.outage.as_ref().is_some_and(Outage::has_fallen);
-        fell && time_left::charge(self.polls, last).is_some_and(|charge| charge <= LAST_CHARGE)
+        self.has_fallen() && time_left::charge(self.polls, last).is_some_and(|charge| charge <= LAST_CHARGE)
+    }
+
+    fn has_fallen(&self) -> bool {
+        self.polls.outage.as_ref().is_some_and(Outage::has_fallen)
     }
 
     /// Whether its driver says CAL of the short test that its UPS makes by itself, as of a calibration (blazer.c, nutdrv_qx.c:
@@ -229,9 +234,11 @@ impl Look<'_> {
         let words = if status.has(UpsWord::Lb) { [UpsWord::Ob, UpsWord::Lb] } else { [UpsWord::Ob, UpsWord::Depleted] };
         let stood = self.stood(&words).unwrap_or_default();
         let index = self.polls.samples.len().saturating_sub(1);
-        let charge = self.polls.samples.back().and_then(|last| last.reading.charge_percent);
+        let charge = self.polls.samples.back().and_then(|last| time_left::charge(self.polls, last));
         let is_high = charge.is_some_and(|it| it >= LB_DOUBTED_CHARGE);
         let is_doubted = match self.time_left(index) {
+            // One odd answer tells such a charge, and no battery.
+            _ if self.has_jumped(index) => true,
             Some(time) if is_high => time.left > self.trigger_at,
             Some(time) => !time.is_doubted && time.left > self.trigger_at * LB_DOUBTED_TIMES,
             None => is_high || charge.is_none() && self.came_with_ob(words[1]),
@@ -244,6 +251,18 @@ impl Look<'_> {
             return Assessment { is_urgent: true, sure_left: None, ..self.verdict(UpsVerdict::Critical, evidence) };
         }
         self.on_battery(status)
+    }
+
+    /// Whether the charge is far below the one of the answer a moment before.
+    fn has_jumped(&self, index: usize) -> bool {
+        let charge = |index: usize| {
+            let sample = self.polls.samples.get(index)?;
+            Some((sample.began, sample.reading.charge_percent?))
+        };
+        let before = index.checked_sub(1).and_then(charge);
+        before.zip(charge(index)).is_some_and(|((earlier, before), (began, now))| {
+            before - now >= LB_JUMP && began.saturating_sub(earlier) <= UpsMemory::gap_max(self.policy)
+        })
     }
 
     /// Whether a word came with OB, or a moment after it: some UPSes flash it at the transfer.
@@ -267,7 +286,7 @@ impl Look<'_> {
         let verdict = match low.as_ref().filter(|run| self.is_debounced(run)) {
             Some(run) => self.verdict(
                 UpsVerdict::Critical,
-                format!("{figures} for {} readings, {} s ({status})", run.polls, self.now.since(run.first).as_secs()),
+                format!("{figures} for {} readings, {} s ({status})", run.polls, self.lasted(run).as_secs()),
             ),
             None => self.verdict(UpsVerdict::OnBattery, format!("{figures} ({status})")),
         };
@@ -281,6 +300,12 @@ impl Look<'_> {
         let least = self.policy.charge_percent_min;
         let charge = time_left::charge(self.polls, sample)
             .filter(|_| !time_left::is_charge_frozen(self.polls, sample, self.policy));
+        // At its end no runtime is right that promises more.
+        if let Some(charge) = charge.filter(|charge| *charge <= LAST_CHARGE.min(least) && self.has_fallen()) {
+            let runtime =
+                sample.reading.runtime.map_or("no runtime".to_owned(), |it| format!("runtime {} s", it.as_secs()));
+            return (true, format!("{runtime}; charge {charge} % <= {} %", LAST_CHARGE.min(least)));
+        }
         if let Some(TimeLeft { left, figures, is_doubted }) = self.time_left(index) {
             if let Some(charge) = charge.filter(|charge| is_doubted && *charge <= least && left > self.trigger_at) {
                 return (true, format!("{figures}; charge {charge} % <= {least} %"));
@@ -298,8 +323,10 @@ impl Look<'_> {
         {
             return bare;
         }
-        let limit = self.policy.on_battery_max;
-        let so_far = self.on_battery_for.unwrap_or_default();
+        // What an outage took before is not there a second time.
+        let limit = self.policy.on_battery_max.mul_f64(self.own_share()).max(self.policy.debounce);
+        let mains_for = self.polls.outage.as_ref().map(|outage| outage.mains_for.0).unwrap_or_default();
+        let so_far = self.on_battery_for.unwrap_or_default().saturating_sub(mains_for);
         let charge =
             sample.reading.charge_percent.map_or("no charge".to_owned(), |it| format!("charge {it} % says nothing"));
         (so_far >= limit, format!("{runtime}, {charge}; on battery {} s of {} s", so_far.as_secs(), limit.as_secs()))
@@ -341,15 +368,31 @@ impl Look<'_> {
             Some(run) if began.saturating_sub(run.last) <= UpsMemory::gap_max(self.policy) => {
                 let counts = began.saturating_sub(run.counted) >= interval;
                 let counted = if counts { began } else { run.counted };
-                LowRun { polls: run.polls + u32::from(counts), counted, last: began, first: run.first }
+                // What mains interrupted goes on with the first answer after them.
+                let ob = self.polls.words_since.get(&UpsWord::Ob).copied().unwrap_or_default();
+                let drawn = Seconds(run.drawn.0 + began.saturating_sub(run.told.0.max(ob)));
+                let polls = run.polls + u32::from(counts);
+                LowRun { polls, counted, last: began, first: run.first, told: Seconds(began), drawn }
             }
-            Some(_) | None => LowRun { first: began, polls: 1, counted: began, last: began },
+            Some(_) | None => LowRun {
+                first: began,
+                polls: 1,
+                counted: began,
+                last: began,
+                told: Seconds(began),
+                drawn: Seconds(Duration::ZERO),
+            },
         })
     }
 
     /// Whether enough polls in a row over enough time say so.
     fn is_debounced(&self, run: &LowRun) -> bool {
-        run.polls >= self.policy.debounce_polls && self.now.since(run.first) >= self.policy.debounce
+        run.polls >= self.policy.debounce_polls && self.lasted(run) >= self.policy.debounce
+    }
+
+    /// For how long the battery was drawn from in such a run.
+    fn lasted(&self, run: &LowRun) -> Duration {
+        run.drawn.0 + self.now.since(run.told.0)
     }
 
     /// For how long all of these words have stood together without a break.
@@ -378,7 +421,17 @@ impl Look<'_> {
         let is_worn = (has_stood || self.polls.stood_on_line(UpsWord::Rb))
             && !self.ups.ignored_words.contains(&UpsWord::Rb)
             && self.battery.proven_recently(self.now).is_none_or(|proven| !proven.in_spite_of_rb);
-        Knows { policy: self.policy, battery: self.battery, is_worn }
+        let discharge = self.battery.device.and_then(|device| device.discharge.as_ref());
+        let earlier = discharge.map(|it| &it.began).filter(|began| began.boot_id != self.now.boot_id);
+        let drawn_before = earlier
+            .zip(self.polls.outage.as_ref())
+            .map_or(Duration::ZERO, |(began, outage)| began.age(self.now).saturating_sub(self.now.since(outage.since)));
+        Knows { policy: self.policy, battery: self.battery, is_worn, own_share: self.own_share(), drawn_before }
+    }
+
+    /// How much of its battery was there when this outage began, 0 to 1, by hecate's own count.
+    fn own_share(&self) -> f64 {
+        self.battery.own_count(self.ups.recharge, self.now) / 100.0
     }
 
     fn time_left(&self, index: usize) -> Option<TimeLeft> {

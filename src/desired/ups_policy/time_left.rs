@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::UpsPolicy;
-use crate::tracker::{DrawnFrom, UpsMemory, UpsSample};
+use crate::tracker::{DrawnFrom, Outage, UpsMemory, UpsSample};
 
 use super::battery::Battery;
 use super::words::{Sense, sense};
@@ -82,6 +82,10 @@ pub(super) struct Knows<'a> {
     pub(super) battery: Battery<'a>,
     /// Whether what it says of its battery counts half: it says that it must be replaced, and nothing was proven lately.
     pub(super) is_worn: bool,
+    /// How much of the battery was there when the outage began, 0 to 1, by hecate's own count.
+    pub(super) own_share: f64,
+    /// For how long an earlier boot of this host saw the battery being drawn from in this outage.
+    pub(super) drawn_before: Duration,
 }
 
 /// What the battery gives from the poll at this index on; None where neither runtime nor charge say anything, nor was
@@ -93,8 +97,8 @@ pub(super) fn at(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<Ti
     // Without a charge the time on battery tells how much of it is gone.
     let told = charge(polls, sample).filter(|_| !is_charge_frozen(polls, sample, knows.policy));
     let proven = knows.battery.proven_left(told, load).map(|full| {
-        let drawn = polls.drawn_from.as_ref().map_or(Duration::ZERO, |from| sample.began.saturating_sub(from.began));
-        if told.is_some() { full } else { full.saturating_sub(drawn) }
+        let drawn = polls.outage.as_ref().map_or(Duration::ZERO, |outage| outage.drawn_until(sample.began));
+        if told.is_some() { full } else { full.mul_f64(knows.own_share).saturating_sub(drawn + knows.drawn_before) }
     });
     let left = match (own, proven) {
         (Some(own), Some(proven)) if proven < own.left => Some(TimeLeft {
@@ -125,7 +129,8 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
     let sample = polls.samples.get(index)?;
     // A driver that knows no charge knows no runtime of seconds either.
     let is_void = |runtime: &Duration| polls.is_charge_void() && *runtime < VOID_RUNTIME;
-    let runtime = credible(sample).filter(|runtime| !polls.counts_up(knows.policy.debounce) && !is_void(runtime));
+    let runtime =
+        credible(polls, sample).filter(|runtime| !polls.counts_up(knows.policy.debounce) && !is_void(runtime));
     let Some(runtime) = runtime else {
         let slope = Slope::until(polls, index).filter(|_| !is_charge_frozen(polls, sample, knows.policy))?;
         let said = sample
@@ -134,7 +139,7 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
             .map_or("no runtime".to_owned(), |it| format!("runtime {} s not credible", it.as_secs()));
         return Some(slope.time_left(&said));
     };
-    let own = counted(polls, index, runtime);
+    let own = counted(polls, index, runtime, knows);
     // Where the charge stands, only time shows that a runtime that goes up and down does not fall.
     let is_last = index + 1 == polls.samples.len();
     let floor = polls.floor.as_ref().filter(|_| is_last && is_charge_frozen(polls, sample, knows.policy));
@@ -177,18 +182,20 @@ pub(crate) fn credible_runtime(runtime: Option<Duration>) -> Option<Duration> {
     runtime.filter(|runtime| !runtime.is_zero() && *runtime < RUNTIME_UNKNOWN)
 }
 
-/// The UPS' own estimate, where it is one.
-fn credible(sample: &UpsSample) -> Option<Duration> {
-    credible_runtime(sample.reading.runtime)
+/// The UPS' own estimate, where it is one. A longer one than a register of 16 bits holds is one where it falls.
+fn credible(polls: &UpsMemory, sample: &UpsSample) -> Option<Duration> {
+    let has_moved = polls.outage.as_ref().is_some_and(Outage::has_steps);
+    let long = sample.reading.runtime.filter(|runtime| has_moved && *runtime > RUNTIME_UNKNOWN);
+    long.or(credible_runtime(sample.reading.runtime))
 }
 
 /// The UPS' own estimate: the median of the latest ones where it jumps up, counted down since it last changed.
-fn counted(polls: &UpsMemory, index: usize, runtime: Duration) -> TimeLeft {
+fn counted(polls: &UpsMemory, index: usize, runtime: Duration, knows: Knows<'_>) -> TimeLeft {
     let is_on_purpose = polls.samples.get(index).is_some_and(is_calibrating);
     let is_alike = |one: &&UpsSample| is_drawn(one) && is_calibrating(one) == is_on_purpose;
     // What a driver has not read anew is the same reading, however often it is polled.
     let mut reads: Vec<&UpsSample> = Vec::with_capacity(JUMP_POLLS);
-    for one in polls.samples.range(..=index).rev().filter(is_alike).filter(|one| credible(one).is_some()) {
+    for one in polls.samples.range(..=index).rev().filter(is_alike).filter(|one| credible(polls, one).is_some()) {
         let interval = one.reading.driver_interval.unwrap_or_default();
         let is_new = reads.last().is_none_or(|later| {
             later.reading.runtime != one.reading.runtime || later.began.saturating_sub(one.began) >= interval
@@ -197,25 +204,31 @@ fn counted(polls: &UpsMemory, index: usize, runtime: Duration) -> TimeLeft {
             reads.push(one);
         }
     }
-    let mut latest: Vec<Duration> = reads.into_iter().filter_map(credible).collect();
+    let mut latest: Vec<Duration> = reads.into_iter().filter_map(|one| credible(polls, one)).collect();
     latest.sort_unstable();
     let median = latest.get(latest.len().saturating_sub(1) / 2).copied().unwrap_or(runtime);
     if latest.len() > JUMP_POLLS / 2 && runtime > median.mul_f64(JUMP_FACTOR) {
         let figures = format!("runtime jumps to {} s, taken as {} s", runtime.as_secs(), median.as_secs());
         return TimeLeft { left: median, figures, is_doubted: true };
     }
-    let stood = stood_unchanged(polls, index);
+    let one = polls.outage.as_ref().filter(|outage| outage.one_runtime == Some(runtime));
+    let all_along = one.zip(polls.samples.get(index)).map(|(outage, sample)| outage.drawn_until(sample.began));
+    let stood = stood_unchanged(polls, index).max(all_along.unwrap_or_default());
     if stood < FROZEN {
         return TimeLeft { left: runtime, figures: format!("runtime {} s", runtime.as_secs()), is_doubted: false };
     }
-    let left = runtime.saturating_sub(stood);
+    // One that has fallen by steps is coarse; one that says the same all along knows of no earlier outage either.
+    let is_coarse = polls.outage.as_ref().is_some_and(Outage::has_steps);
+    let is_constant = !is_coarse && stood >= knows.policy.charge_frozen;
+    let (share, before) = if is_constant { (knows.own_share, knows.drawn_before) } else { (1.0, Duration::ZERO) };
+    let left = runtime.mul_f64(share).saturating_sub(stood + before);
     let figures = format!(
         "runtime {} s unchanged for {} s, counted down to {} s",
         runtime.as_secs(),
-        stood.as_secs(),
+        (stood + before).as_secs(),
         left.as_secs()
     );
-    TimeLeft { left, figures, is_doubted: true }
+    TimeLeft { left, figures, is_doubted: !is_coarse }
 }
 
 /// Whether it is drawn from on purpose; what was estimated then is no measure for an outage.

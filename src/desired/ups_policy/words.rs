@@ -59,7 +59,7 @@ pub const POLICY: [Row; 17] = [
         &[Cal],
         &[Ol],
         Sense::Calibrating,
-        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck) or came long after it, another UPS or the witness says that the mains are gone, LB stands beside it for 60 s, or its charge has fallen to 10 %",
+        "no trigger for `calibration_max_seconds`, unless CAL stood long before OB (stuck) or came long after it, another UPS or the witness says that the mains are gone, LB stands beside it for 60 s, or its charge has fallen to 10 %; without OB as OL once the charge of a full battery does not fall as it must",
     ),
     row(
         &[Test, Ob],
@@ -88,7 +88,12 @@ pub const POLICY: [Row; 17] = [
     row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
     row(&[By], &[], Sense::Bypassed, "as BYPASS"),
     row(&[Off], &[], Sense::Silent, "as no answer: self-tests say it for seconds"),
-    row(&[], &[], Sense::Silent, "as no answer: nothing is inferred from WAIT or words without OL or OB"),
+    row(
+        &[],
+        &[],
+        Sense::Silent,
+        "as no answer; but DISCHRG, LB, DEPLETED or ACFAIL without OL and OB as with OB, and CHRG, BOOST or TRIM as OL while the charge does not fall",
+    ),
 ];
 
 const fn row(all: &'static [UpsWord], none: &'static [UpsWord], sense: Sense, does: &'static str) -> Row {

@@ -298,7 +298,12 @@ pub(super) fn has_stood(scene: &Scene<'_>, draft: &mut Draft, node: &Node) -> bo
     // A driver that is away again and again never lets them stand: no wait is for ever.
     let longest = scene.config.startup.recharge_max_wait;
     let was_drawn_lately = drawn_ago(scene, &ups).is_some_and(|ago| ago < longest);
-    if scene.episode.began.age(scene.now) >= longest && !was_drawn_lately {
+    // Nor do pits of a second that cost a full battery nothing.
+    let line = scene.memory.upses.get(&ups).and_then(|polls| polls.line.as_ref()).filter(|line| line.was_pit);
+    let full = |charge| ups_policy::battery(scene.ledger, &ups).percent_of_full(charge) >= FULL_PERCENT;
+    let is_pit = line.and_then(|line| line.charge).is_some_and(full);
+    let is_calm = !was_drawn_lately || is_pit && stood >= scene.config.ups_policy.mains_stable;
+    if scene.episode.began.age(scene.now) >= longest && is_calm {
         return true;
     }
     let reason = WaitReason::MainsStable { ups };

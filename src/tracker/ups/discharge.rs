@@ -41,6 +41,9 @@ const DISCHARGE_FLAT: Duration = Duration::from_secs(1800);
 /// ... and where no charge is told a discharge is not believed for longer than this.
 const DISCHARGE_MOST: Duration = Duration::from_secs(4 * 3600);
 
+/// A charge that falls by so many points is none of a battery that charges: its word is left over.
+const LEFT_OVER: f64 = 2.0;
+
 /// A discharge beside OL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -56,18 +59,25 @@ pub struct OnLineDischarge {
     /// When OB was last said instead: a charge that the driver reads after that may have fallen before.
     #[serde(default)]
     pub drawn: Option<Seconds>,
-    /// Whether it is taken for an outage.
+    /// Whether it is taken for one: for an outage, or for a calibration.
     pub is_believed: bool,
+    /// Whether CAL is said of it, and neither OL nor OB.
+    #[serde(default)]
+    pub is_calibration: bool,
 }
 
 impl UpsMemory {
     /// The answer as it is meant: a discharge beside OL that is believed is OB, as the driver itself would say it where somebody
     /// had set `onlinedischarge_onbattery`; so is a test of the battery that begins in an outage.
     pub(super) fn heard(&mut self, reading: &UpsReading, began: Duration) -> UpsReading {
+        let reading = &UpsReading { status: self.with_power(reading), ..reading.clone() };
         let reading = &UpsReading { status: self.without_late_test(reading, began), ..reading.clone() };
         let status = &reading.status;
+        // usbhid-ups says CAL instead of OL, and no OB, of what discharges beside OL (`onlinedischarge_calibration`).
+        let is_instead_of_ol = sense(status) == Sense::Calibrating && !status.has(UpsWord::Ob);
         match sense(status) {
             Sense::DischargingOnLine => {}
+            Sense::Calibrating if is_instead_of_ol => {}
             Sense::OnLine | Sense::ForcedOnLine => {
                 self.discharge = None;
                 return reading.clone();
@@ -87,7 +97,12 @@ impl UpsMemory {
         // What charges is not drawn from: many say DISCHRG on mains whenever they are full.
         let has_charged = status.has(UpsWord::Chrg) || self.line.as_ref().is_some_and(|line| line.has_charged);
         let is_news = self.outage.is_some() && !has_charged && !self.stood_before_the_outage(UpsWord::Dischrg);
-        let mut discharge = self.discharge.take().unwrap_or_else(|| OnLineDischarge::begin(from.clone(), is_news));
+        let is_believed = is_news || is_instead_of_ol;
+        let discharge = self.discharge.take().filter(|one| one.is_calibration == is_instead_of_ol);
+        let mut discharge = discharge.unwrap_or_else(|| OnLineDischarge {
+            is_calibration: is_instead_of_ol,
+            ..OnLineDischarge::begin(from.clone(), is_believed)
+        });
         discharge.follow(from, credible_runtime(reading.runtime));
         let low_since = self.words_since.get(&UpsWord::Lb).copied().filter(|_| status.has(UpsWord::Lb));
         let is_low = low_since.is_some_and(|since| {
@@ -98,10 +113,36 @@ impl UpsMemory {
         discharge.is_believed |= is_low;
         let is_believed = discharge.is_believed;
         self.discharge = Some(discharge);
+        if is_instead_of_ol {
+            let status = if is_believed { status.clone() } else { status.without(UpsWord::Cal).with(UpsWord::Ol) };
+            return UpsReading { status, ..reading.clone() };
+        }
         if !is_believed {
             return reading.clone();
         }
         UpsReading { status: status.without(UpsWord::Ol).with(UpsWord::Ob), ..reading.clone() }
+    }
+
+    /// The status with OL or OB where a driver says neither: some say DISCHRG, LB or ACFAIL instead of OB (nhs_ser.c, socomec_jbus.c,
+    /// huawei-mib.c), and CHRG, BOOST or TRIM instead of OL (nhs_ser.c, delta_ups-mib.c, gamatronic.c). No battery charges without
+    /// mains; a word that stands while the charge falls is left over.
+    fn with_power(&self, reading: &UpsReading) -> UpsStatus {
+        let status = reading.status.clone();
+        let has_any = |words: &[UpsWord]| words.iter().any(|word| status.has(*word));
+        let is_away = has_any(&[UpsWord::Nocomm, UpsWord::Off, UpsWord::Wait]) && !has_any(&[UpsWord::Acfail]);
+        if sense(&status) != Sense::Silent || is_away {
+            return status;
+        }
+        let last = || self.outage.as_ref().and_then(|outage| outage.charge);
+        let before = self.line.as_ref().and_then(|line| line.first_charge).or_else(last);
+        let fell = before.zip(reading.charge_percent).is_some_and(|(before, now)| before - now >= LEFT_OVER);
+        if has_any(&[UpsWord::Dischrg, UpsWord::Lb, UpsWord::Depleted, UpsWord::Acfail]) {
+            status.with(UpsWord::Ob)
+        } else if has_any(&[UpsWord::Chrg, UpsWord::Boost, UpsWord::Trim]) && !fell {
+            status.with(UpsWord::Ol)
+        } else {
+            status
+        }
     }
 
     /// The status without a CAL or TEST that came when the UPS had been on battery for a while: then the mains are what it lacks.
@@ -132,7 +173,8 @@ impl UpsMemory {
 
 impl OnLineDischarge {
     fn begin(from: DrawnFrom, is_believed: bool) -> Self {
-        Self { charge: from.charge, fell: 0.0, moved: Seconds(from.began), drawn: None, from, is_believed }
+        let moved = Seconds(from.began);
+        Self { charge: from.charge, fell: 0.0, moved, drawn: None, from, is_believed, is_calibration: false }
     }
 
     /// Takes one more answer in, with the runtime it promises.
@@ -144,7 +186,7 @@ impl OnLineDischarge {
         let is_over = -step > DISCHARGE_RISE || self.is_believed && (stood >= most || self.hovers(&now, due));
         let is_slow = !self.is_believed && now.began.saturating_sub(self.from.began) > DISCHARGE_WITHIN;
         if is_over || is_slow {
-            *self = Self::begin(now, false);
+            *self = Self { is_calibration: self.is_calibration, ..Self::begin(now, false) };
             return;
         }
         if step > 0.0 {

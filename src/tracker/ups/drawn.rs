@@ -12,6 +12,7 @@ use crate::desired::ups_policy::credible_runtime;
 use crate::desired::ups_policy::words::Sense;
 use crate::model::{seconds, seconds_option};
 use crate::snapshot::{UpsReading, UpsWord};
+use crate::tracker::low::Seconds;
 
 /// A charge that was made of the voltage sags when the load comes; what it falls by in this time is no pace.
 const SAG: Duration = Duration::from_secs(60);
@@ -34,6 +35,9 @@ const PACE_POINTS: f64 = 5.0;
 const SAG_TIMES: u32 = 2;
 /// A runtime this many times below what was told before may be one odd reading: it is no floor.
 const ODD: u32 = 2;
+
+/// A load that rose by so many points makes the charge sag anew.
+const LOAD_ROSE: f64 = 5.0;
 
 /// A load that fell by so many points was shed: the runtime may rise.
 const LOAD_SHED: f64 = 5.0;
@@ -155,13 +159,17 @@ impl UpsMemory {
                     self.floor = if is_held { self.floor.take() } else { Some(lower) };
                 }
                 let settled = self.settled_from.get_or_insert(from.clone());
-                if settled.charge.is_none() {
-                    *settled = from;
+                // A load that rose has a sag and a pace of its own.
+                let rose = settled.load.zip(from.load).is_some_and(|(before, now)| now - before >= LOAD_ROSE);
+                self.load_rose = rose.then(|| self.load_rose.unwrap_or(Seconds(began)));
+                let is_new = self.load_rose.is_some_and(|rose| began.saturating_sub(rose.0) >= SAG);
+                if settled.charge.is_none() || is_new {
+                    (*settled, self.load_rose) = (from, None);
                 }
             }
         } else if reading.status.has(UpsWord::Ol) {
             (self.drawn_from, self.settled_from, self.climb) = (None, None, None);
-            (self.stands, self.floor) = (None, None);
+            (self.stands, self.floor, self.load_rose) = (None, None, None);
             self.charges.clear();
         }
     }
@@ -201,7 +209,10 @@ impl UpsMemory {
     pub fn is_charge_stuck(&self, at: Duration, least: Duration) -> bool {
         let Some((from, stands)) = self.drawn_from.as_ref().zip(self.stands.as_ref()) else { return false };
         if from.charge.is_none_or(|first| first - stands.charge < FELL) {
-            return at.saturating_sub(from.began) >= least;
+            // Mains for a moment do not make it a measurement.
+            let unmoved = self.outage.as_ref().filter(|outage| !outage.has_fallen());
+            let drawn = unmoved.map_or(Duration::ZERO, |outage| outage.drawn_until(at));
+            return at.saturating_sub(from.began).max(drawn) >= least;
         }
         let settled = self.settled_from.as_ref().and_then(|from| Some((from.began, from.charge? - stands.charge)));
         let patience = match settled.filter(|(_, fell)| *fell >= PACE_POINTS) {

@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -20,6 +21,9 @@ const RISE_PERCENT_AN_HOUR: f64 = 100.0;
 const RISE_ROUNDING: f64 = 2.0;
 /// A rise of so many points is one that was seen.
 const RISE_SEEN: f64 = 5.0;
+
+/// No battery loses so many points within three answers.
+const STEADY_STEP: f64 = 10.0;
 
 /// Below this share of the first load the most was shed.
 const SHED: f64 = 0.5;
@@ -60,6 +64,9 @@ pub struct Line {
     /// When the battery was last said to be drawn from before.
     #[serde(default)]
     pub drawn_until: Option<Seconds>,
+    /// Whether that was over before it was an outage to the policy, and cost no charge.
+    #[serde(default)]
+    pub was_pit: bool,
     /// When a discharge was last said beside it.
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -98,9 +105,31 @@ pub struct Outage {
     /// Whether it began as a test of the battery: CAL or TEST rose with it.
     #[serde(default)]
     pub is_test: bool,
+    /// For how long mains were there in it, for moments that have not stood.
+    #[serde(default)]
+    pub mains_for: Seconds,
+    /// `battery.runtime` in the first answer that told it, while it has said nothing else.
+    #[serde(default, with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub one_runtime: Option<Duration>,
+    /// How often the runtime has fallen in it; no more are counted than tell steps.
+    #[serde(default)]
+    pub runtime_steps: u32,
+    /// The latest runtime in it.
+    #[serde(default, with = "seconds_option")]
+    #[schemars(with = "Option<f64>")]
+    pub runtime: Option<Duration>,
+    /// The charges of the latest answers, three at most, the last one at the end.
+    #[serde(default)]
+    pub latest: VecDeque<f64>,
 }
 
 impl Outage {
+    /// A runtime that fell so often falls by steps, and is no constant.
+    const STEPS_MAX: u32 = 3;
+    /// One odd answer among so many is seen to be one.
+    const LATEST_MAX: usize = 3;
+
     pub(super) fn begin(since: Duration, began: Duration, charge: Option<f64>, first_charge: Option<f64>) -> Self {
         Self {
             since,
@@ -112,12 +141,25 @@ impl Outage {
             first_load: None,
             was_frozen: false,
             is_test: false,
+            mains_for: Seconds(Duration::ZERO),
+            one_runtime: None,
+            runtime_steps: 0,
+            runtime: None,
+            latest: VecDeque::new(),
         }
     }
 
     /// Goes on with one more answer.
     pub(super) fn follow(&mut self, charge: Option<f64>, load: Option<f64>, began: Duration) {
+        if self.mains_seen.is_some_and(|mains| mains.0 > self.last) {
+            self.mains_for.0 += began.saturating_sub(self.last);
+        }
         self.last = began;
+        if let Some(charge) = charge {
+            let surplus = (self.latest.len() + 1).saturating_sub(Self::LATEST_MAX);
+            self.latest.drain(..surplus);
+            self.latest.push_back(charge);
+        }
         self.first_load = self.first_load.or(load);
         if charge.is_some() {
             (self.charge, self.told) = (charge, Some(Seconds(began)));
@@ -134,7 +176,35 @@ impl Outage {
     pub fn charge_left(&self, policy: &UpsPolicy) -> Option<f64> {
         let is_long = self.last.saturating_sub(self.since) >= policy.charge_frozen;
         let stood = self.first_charge.zip(self.charge).is_some_and(|(first, last)| (first - last).abs() < 1.0);
-        self.charge.filter(|_| !(self.was_frozen || is_long && stood))
+        self.steady_charge().filter(|_| !(self.was_frozen || is_long && stood))
+    }
+
+    /// Follows the runtime: whether it is one value, and how often it fell.
+    pub(super) fn follow_runtime(&mut self, runtime: Option<Duration>, is_first: bool) {
+        let Some(runtime) = runtime else { return };
+        if self.runtime.is_none() && is_first {
+            self.one_runtime = Some(runtime);
+        }
+        self.one_runtime = self.one_runtime.filter(|one| *one == runtime);
+        let fell = self.runtime.is_some_and(|before| runtime < before);
+        self.runtime_steps = (self.runtime_steps + u32::from(fell)).min(Self::STEPS_MAX);
+        self.runtime = Some(runtime);
+    }
+
+    /// Whether the runtime has fallen by steps in it.
+    pub fn has_steps(&self) -> bool {
+        self.runtime_steps >= Self::STEPS_MAX
+    }
+
+    /// For how long the battery was drawn from in it until then.
+    pub fn drawn_until(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.since).saturating_sub(self.mains_for.0)
+    }
+
+    /// Its last charge, but for one that no battery falls to from one answer to the next.
+    pub fn steady_charge(&self) -> Option<f64> {
+        let highest = self.latest.iter().copied().reduce(f64::max)?;
+        self.charge.map(|last| if highest - last > STEADY_STEP { highest } else { last })
     }
 
     /// Whether the charge was seen to fall in it.
@@ -156,6 +226,7 @@ impl Line {
             rose_fast: false,
             has_charged: false,
             drawn_until: None,
+            was_pit: false,
             discharged: None,
         }
     }

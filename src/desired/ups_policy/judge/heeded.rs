@@ -55,7 +55,7 @@ impl Look<'_> {
 
     /// How much of its battery is left, 0 to 1, by the lesser of what it says and hecate's own count.
     fn share_left(&self, reading: &UpsReading) -> f64 {
-        let count = self.battery.own_count(self.ups.recharge, self.now) / 100.0;
+        let count = self.own_share();
         let charge = reading.charge_percent.filter(|_| !self.polls.is_charge_void());
         charge.map_or(count, |charge| (charge / self.battery.full_charge()).min(count)).clamp(0.0, 1.0)
     }

@@ -35,7 +35,10 @@ impl Look<'_> {
             let sure_left = told().filter(|_| is_moment).or_else(|| self.figures_left());
             // Nothing was said: what was said before goes on, or not, with the next answer.
             let low = self.polls.low.clone();
-            Assessment { silent_for: Some(silent_for), sure_left, low, ..self.verdict(verdict, evidence) }
+            let judged = self.verdict(verdict, evidence);
+            // What is told, and planned with, is what the silence is judged by.
+            let time_left = if is_moment { judged.time_left } else { self.figures_left().or(judged.time_left) };
+            Assessment { silent_for: Some(silent_for), sure_left, low, time_left, ..judged }
         };
         if silent_for >= self.battery.silence_max() {
             let evidence = format!("no word for {} s, longer than this battery can last: {why}", silent_for.as_secs());

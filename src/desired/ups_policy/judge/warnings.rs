@@ -32,7 +32,7 @@ impl Look<'_> {
                 "says CAL since before the mains were lost: taken for an outage, not for a calibration".to_owned(),
             );
         }
-        if self.polls.discharge.as_ref().is_some_and(|one| one.is_believed) {
+        if self.polls.discharge.as_ref().is_some_and(|one| one.is_believed && !one.is_calibration) {
             said.push("says OL DISCHRG while its charge falls: taken for OB".to_owned());
         } else if sense(status) == Sense::DischargingOnLine {
             said.push("discharges although it is on line (OL DISCHRG)".to_owned());
