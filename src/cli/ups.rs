@@ -9,6 +9,7 @@ use super::wish::{moment, who};
 use super::{Context, Stop};
 use crate::config::Config;
 use crate::desired::{Forget, Held};
+use crate::ledger::Device;
 use crate::model::UpsName;
 use crate::store::{ActorKind, DeclaredFile, LedgerFile, Store, StoreError};
 
@@ -77,6 +78,17 @@ fn tell_override(context: &Context<'_>, store: &Store, ups: &UpsName) {
     }
 }
 
+/// A start that waits for a recharge begins with what was counted being forgotten: that is said, too.
+fn tell_count(context: &Context<'_>, device: Option<&Device>, ups: &UpsName) {
+    if device.is_some_and(|device| device.count.is_some()) {
+        let why = format!(
+            "UPS {ups} was not full by hecate's own count: a new battery counts as full, and a start that waits for its recharge \
+             begins"
+        );
+        context.output.warn(&why);
+    }
+}
+
 /// The ledger has one writer. Where nobody acts this command is it for a moment; else whoever acts is asked to.
 fn forget(context: &Context<'_>, store: &Store, ups: UpsName) -> Result<u8, Stop> {
     let actor = match store.lock_actor(ActorKind::Foreground) {
@@ -84,6 +96,13 @@ fn forget(context: &Context<'_>, store: &Store, ups: UpsName) -> Result<u8, Stop
         Err(StoreError::ActorHeld { held_by, .. }) => held_by,
         Err(failure) => return Err(Stop::of_store(failure, "cannot forget that")),
     };
+    match store.read_ledger() {
+        LedgerFile::Good(ledger) => tell_count(context, ledger.devices.get(&ups), &ups),
+        LedgerFile::Missing => {}
+        LedgerFile::Unreadable { why } => {
+            return Err(Stop::saying(UNEXPECTED, format!("ledger.json cannot be read: {why}")));
+        }
+    }
     store
         .ask_to_forget(Forget { ups: ups.clone(), set_by: who(), set_at: moment() })
         .map_err(|failure| Stop::of_store(failure, "cannot ask for that"))?;
@@ -96,7 +115,9 @@ fn forget(context: &Context<'_>, store: &Store, ups: UpsName) -> Result<u8, Stop
 fn forget_now(context: &Context<'_>, store: &Store, ups: &UpsName) -> Result<u8, Stop> {
     let known = match store.read_ledger() {
         LedgerFile::Good(mut ledger) => {
-            let known = ledger.devices.remove(ups).is_some();
+            let device = ledger.devices.remove(ups);
+            tell_count(context, device.as_ref(), ups);
+            let known = device.is_some();
             if known {
                 store.write_ledger(&ledger).map_err(|failure| Stop::of_store(failure, "cannot forget that"))?;
             }

@@ -203,6 +203,10 @@ fn choose(scene: &Scene<'_>, mut draft: Draft) -> (Plan, Marks) {
             plan.start.push(Planned { step: want.step, limit: want.limit, because: want.because.to_owned() });
         }
     }
+    let is_told = draft.blockers.iter().any(|blocker| matches!(blocker, Blocker::LedgerUnreadable { .. }));
+    if let Some(why) = scene.ledger_problem.filter(|_| !is_told) {
+        draft.warnings.push(Warning::LedgerNotTrusted { why: why.to_owned() });
+    }
     plan.waits = draft.waits;
     plan.blockers = draft.blockers;
     plan.warnings = draft.warnings;

@@ -770,6 +770,17 @@ fn a_descent_that_began_without_a_drain_is_not_turned_back_by_an_api_that_return
     assert_eq!(count(&simulation, "cordon") + count(&simulation, "drain"), 0, "{}", told(&simulation));
 }
 
+#[test]
+fn a_ledger_that_cannot_be_trusted_is_told_before_it_is_needed() {
+    let mut simulation = converged(|_| {});
+    simulation.desk.ledger_problem = Some("ledger.json is of version 7".to_owned());
+    simulation.tick();
+    let plan = &simulation.last.as_ref().expect("a pass was made").plan;
+    let names: Vec<_> = plan.warnings.iter().map(|warning| warning.name()).collect();
+    assert!(names.contains(&"ledger-not-trusted"), "{names:?}");
+    assert!(plan.is_converged());
+}
+
 /// A descent ended between the mark of a power-off and the act.
 fn marked_but_never_told(simulation: &mut Simulation) -> NodeName {
     let marked = node("cp-1");

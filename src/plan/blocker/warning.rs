@@ -115,6 +115,11 @@ pub enum Warning {
         /// What it gives, and what is asked for.
         evidence: String,
     },
+    /// The ledger cannot be trusted: nothing will be started, which nobody would notice before the next outage.
+    LedgerNotTrusted {
+        /// Why not.
+        why: String,
+    },
     /// A UPS with `cut_load` is not told to cut its load.
     LoadNotCut {
         /// Which.
@@ -144,6 +149,7 @@ impl Warning {
             Warning::PeerIntentStale { .. } => "peer-intent-stale",
             Warning::WakeWithoutEffect { .. } => "wake-without-effect",
             Warning::BatteryTooSmall { .. } => "battery-too-small",
+            Warning::LedgerNotTrusted { .. } => "ledger-not-trusted",
             Warning::LoadNotCut { .. } => "load-not-cut",
         }
     }
@@ -182,6 +188,11 @@ impl fmt::Display for Warning {
             Warning::BatteryTooSmall { ups, evidence } => {
                 write!(f, "the battery of UPS {ups} is too small: {evidence}; `hecate check --host` says what to do")
             }
+            Warning::LedgerNotTrusted { why } => write!(
+                f,
+                "the ledger cannot be trusted, and nothing will be started because of it: {why}; move it away and restart \
+                 hecate"
+            ),
             Warning::LoadNotCut { ups, evidence } => write!(f, "UPS {ups} does not cut its load: {evidence}"),
         }
     }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use hecate::desired::Declared;
-use hecate::ledger::{Device, Ledger};
+use hecate::ledger::{Device, Ledger, OwnCount};
 use hecate::model::{ClusterState, Reading};
 use hecate::snapshot::{UpsReading, UpsStatus};
 use hecate::status::{BatteryRow, Status};
@@ -170,6 +170,36 @@ fn where_nobody_acts_what_was_learned_of_a_battery_is_forgotten_at_once() {
         (Some(0), true),
         "{again:?}"
     );
+}
+
+#[test]
+fn forgetting_a_battery_that_is_not_full_says_that_a_start_may_begin() {
+    let host = Host::new();
+    host.configure();
+    let count = OwnCount { percent: 10.0, since: None, is_seen: true, heard: None };
+    let device = Device { count: Some(count), ..Device::default() };
+    let devices = BTreeMap::from([("pyrphoros".into(), device)]);
+    host.store.write_ledger(&Ledger { devices, ..Ledger::default() }).unwrap();
+    host.store.set_spec(spec(ClusterState::Running, "")).unwrap();
+    let begins = |ran: &Ran| ran.code == Some(0) && ran.err.contains("a start that waits for its recharge begins");
+    let lock = host.store.lock_actor(ActorKind::Daemon).unwrap();
+    let ran = host.run(&["ups", "forget", "pyrphoros"]);
+    assert!(begins(&ran), "asked of the daemon: {ran:?}");
+    drop(lock);
+    let ran = host.run(&["ups", "forget", "pyrphoros"]);
+    assert!(begins(&ran), "done at once: {ran:?}");
+}
+
+#[test]
+fn nothing_is_forgotten_of_a_ledger_that_cannot_be_read() {
+    let host = Host::new();
+    host.configure();
+    host.store.set_spec(spec(ClusterState::Running, "")).unwrap();
+    std::fs::write(host.store.desired_path().with_file_name("ledger.json"), "{").unwrap();
+    let _lock = host.store.lock_actor(ActorKind::Daemon).unwrap();
+    let ran = host.run(&["ups", "forget", "pyrphoros"]);
+    assert!(ran.code != Some(0) && ran.err.contains("ledger.json cannot be read"), "{ran:?}");
+    assert!(declared(&host).forget.is_empty());
 }
 
 #[test]
