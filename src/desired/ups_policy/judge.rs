@@ -241,7 +241,10 @@ impl Look<'_> {
             _ if self.has_jumped(index) => true,
             Some(time) if is_high => time.left > self.trigger_at,
             Some(time) => !time.is_doubted && time.left > self.trigger_at * LB_DOUBTED_TIMES,
-            None => is_high || charge.is_none() && self.came_with_ob(words[1]),
+            None => {
+                let is_first = charge.is_none() || self.charge_before(index).is_none();
+                is_high || is_first && self.came_with_ob(words[1])
+            }
         };
         // A word that always stood says that the battery is worn, not that it ends now: it waits for the debounce.
         let must_wait = is_doubted || self.polls.stood_on_line(words[1]);
@@ -253,16 +256,18 @@ impl Look<'_> {
         self.on_battery(status)
     }
 
+    /// The charge of the answer a moment before.
+    fn charge_before(&self, index: usize) -> Option<f64> {
+        let began = self.polls.samples.get(index)?.began;
+        let before = self.polls.samples.get(index.checked_sub(1)?)?;
+        let is_near = began.saturating_sub(before.began) <= UpsMemory::gap_max(self.policy);
+        before.reading.charge_percent.filter(|_| is_near)
+    }
+
     /// Whether the charge is far below the one of the answer a moment before.
     fn has_jumped(&self, index: usize) -> bool {
-        let charge = |index: usize| {
-            let sample = self.polls.samples.get(index)?;
-            Some((sample.began, sample.reading.charge_percent?))
-        };
-        let before = index.checked_sub(1).and_then(charge);
-        before.zip(charge(index)).is_some_and(|((earlier, before), (began, now))| {
-            before - now >= LB_JUMP && began.saturating_sub(earlier) <= UpsMemory::gap_max(self.policy)
-        })
+        let charge = self.polls.samples.get(index).and_then(|sample| sample.reading.charge_percent);
+        self.charge_before(index).zip(charge).is_some_and(|(before, now)| before - now >= LB_JUMP)
     }
 
     /// Whether a word came with OB, or a moment after it: some UPSes flash it at the transfer.
@@ -323,8 +328,7 @@ impl Look<'_> {
         {
             return bare;
         }
-        // What an outage took before is not there a second time.
-        let limit = self.policy.on_battery_max.mul_f64(self.own_share()).max(self.policy.debounce);
+        let limit = self.policy.on_battery_max;
         let mains_for = self.polls.outage.as_ref().map(|outage| outage.mains_for.0).unwrap_or_default();
         let so_far = self.on_battery_for.unwrap_or_default().saturating_sub(mains_for);
         let charge =

@@ -22,6 +22,10 @@ const DEEP_FALL_TAKES: Duration = Duration::from_secs(120);
 const PACE: Duration = Duration::from_secs(180);
 /// And once the driver has read it so often.
 const REFRESHES: u32 = 3;
+/// A runtime that stands for so long is counted down.
+const COUNTED_DOWN: Duration = Duration::from_secs(180);
+/// With so much charge left nobody believes a runtime.
+const LAST_POINTS: f64 = 9.0;
 /// A UPS whose charge was read so low on mains all along does not measure it.
 const NO_CHARGE: f64 = 0.0;
 /// What says LB at such a charge says nothing by it.
@@ -53,6 +57,10 @@ struct Heard {
     charge: Option<(f64, Duration)>,
     /// Since when it says OB and no figures.
     bare: Option<Duration>,
+    /// The runtime, and how much of the time on battery had been heard when it was first said.
+    runtime: Option<(Duration, Duration)>,
+    /// Since when the charge is next to nothing.
+    last_points: Option<Duration>,
     /// Whether its witness was seen in this boot of the hecate host.
     saw_witness: bool,
     boot: u32,
@@ -71,9 +79,14 @@ impl Heard {
             self.told_for += by;
             if self.on_battery.is_none() {
                 self.on_battery = Some(now);
-                self.told_for = Duration::ZERO;
+                (self.told_for, self.runtime) = (Duration::ZERO, None);
                 self.charge = charge.map(|charge| (charge, now));
             }
+            let told = reading.and_then(|reading| reading.runtime);
+            self.runtime = told.map(|told| match self.runtime {
+                Some((before, heard)) if before == told => (told, heard),
+                Some(_) | None => (told, self.told_for),
+            });
         } else if word(UpsWord::Ol) {
             self.silent = None;
             let since = *self.on_line.get_or_insert(now);
@@ -86,6 +99,8 @@ impl Heard {
                 self.on_line = None;
             }
         }
+        let is_last = charge.is_some_and(|charge| charge <= LAST_POINTS);
+        self.last_points = is_last.then(|| self.last_points.unwrap_or(now));
         match (self.charge, charge) {
             (Some((old, _)), Some(new)) if old == new => {}
             (_, Some(new)) => self.charge = Some((new, now)),
@@ -107,13 +122,13 @@ impl Evidence {
         let (world, config) = (&simulation.world, &simulation.config);
         for name in world.upses.keys() {
             let heard = self.heard.entry(name.clone()).or_default();
-            let reading = world.says(config, name);
+            let reading = world.means(config, name);
             heard.hear(reading.value(), &config.ups_policy, world.time);
             let is_gone = match config.upses.get(name).and_then(|ups| ups.witness.as_ref()) {
                 Some(Witness::Address { .. }) => !world.has_witness(name),
                 // Another UPS on the same mains counts while it says OB itself.
                 Some(Witness::Ups(other)) => {
-                    world.says(config, other).value().is_some_and(|it| it.status.has(UpsWord::Ob))
+                    world.means(config, other).value().is_some_and(|it| it.status.has(UpsWord::Ob))
                 }
                 None => false,
             };
@@ -143,7 +158,7 @@ impl Evidence {
         if simulation.desk.declared.hold(&Held::Ups(name.clone()), &simulation.now()).is_some() {
             return Some("a person had its UPS ignored");
         }
-        let reading = world.says(config, name);
+        let reading = world.means(config, name);
         let silent_for = heard.silent.map(|since| now.saturating_sub(since));
         let (Some(reading), None) = (reading.value(), silent_for) else {
             let unwitnessed = heard.unwitnessed.map(|since| now.saturating_sub(since));
@@ -192,6 +207,17 @@ impl Evidence {
         let is_pace = is_deep || fallen > 0.0 && elapsed >= PACE.max(refreshes);
         let by_pace = charge.filter(|_| is_pace).map(|charge| elapsed.mul_f64((charge / fallen).max(0.0)));
         if by_pace.is_some_and(|left| left <= trigger) {
+            return None;
+        }
+        // No battery gives the same for minutes, whatever mains there were for a moment.
+        let constant = heard.runtime.map(|(told, since)| (told, heard.told_for.saturating_sub(since)));
+        let counted = constant.filter(|(_, stood)| *stood >= COUNTED_DOWN.max(refreshes));
+        if counted.is_some_and(|(told, stood)| told.saturating_sub(stood) + policy.debounce <= trigger) {
+            return None;
+        }
+        let is_at_its_end =
+            heard.last_points.is_some_and(|since| world.time.saturating_sub(since) >= policy.debounce * 2);
+        if is_at_its_end && fallen >= 1.0 {
             return None;
         }
         // A counter of the seconds on battery is seen through, and says nothing.

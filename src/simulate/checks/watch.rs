@@ -119,6 +119,8 @@ pub struct Watch {
     charges: BTreeMap<UpsName, f64>,
     /// When each UPS last said something that may mean an outage.
     alarmed: BTreeMap<UpsName, Duration>,
+    /// Since when a UPS' answers are garbled.
+    garbled: BTreeMap<UpsName, Duration>,
     /// When each host booted last.
     booted: BTreeMap<NodeName, Duration>,
     boots: BTreeMap<NodeName, u32>,
@@ -164,6 +166,7 @@ impl Watch {
             outages: BTreeMap::new(),
             charges: BTreeMap::new(),
             alarmed: BTreeMap::new(),
+            garbled: BTreeMap::new(),
             booted: BTreeMap::new(),
             boots: simulation.world.hosts.iter().map(|(name, host)| (name.clone(), host.boot)).collect(),
             vanished: BTreeMap::new(),

@@ -213,6 +213,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "word-lost-with-a-calibration-flag-on-mains",
     "words-said-twice",
     "worn-battery-with-a-standing-lb",
+    "zeros-after-no-figures",
 ];
 
 /// One of them.

@@ -145,7 +145,7 @@ fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happ
     let node = node(drawn, rng.usize(..));
     let which = chance(rng, 50).then(|| UpsName::new(ups(rng.usize(..drawn.upses))));
     let peer = PeerName::new("tethys");
-    let (begins, is_over) = match rng.u32(..32) {
+    let (begins, is_over) = match rng.u32(..34) {
         0..4 => (Event::Steps { faults: step_faults(rng) }, None),
         4 => (Event::HostSilent { node: node.clone() }, Some(Event::HostWell { node })),
         5 => (Event::HostHangs { node: node.clone() }, Some(Event::HostWell { node })),
@@ -194,6 +194,11 @@ fn fault(rng: &mut Rng, drawn: &Drawn, at: u64, ends: u64, events: &mut Vec<Happ
         28 => (Event::UpsSays { ups: which.clone(), says: figures(rng) }, Some(honest(which))),
         29 => (Event::LeaderMoves { node }, None),
         30 => (Event::OwnReboots, None),
+        31 | 32 => {
+            events.push(Happening { at, event: Event::UpsSays { ups: which.clone(), says: Lie::zeros() } });
+            events.push(Happening { at: at + 2, event: honest(which) });
+            return;
+        }
         _ => match rng.u32(..3) {
             0 => (Event::PodsProtected, None),
             1 => (Event::Paused { node: chance(rng, 70).then_some(node), minutes: rng.u32(1..20) }, None),

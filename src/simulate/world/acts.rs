@@ -240,7 +240,8 @@ impl World {
         let runs_workload = self.has_workload(node) && !self.acts.skips_drain;
         let is_heard = self.is_heard(node);
         let Some(host) = self.hosts.get_mut(node).filter(|_| is_heard) else { return };
-        if path == Path::Graceful && runs_workload {
+        // Who was told in an emergency goes off already.
+        if path == Path::Graceful && runs_workload && !host.is_going_off() {
             self.acts.harm.push(Harm::Undrained(node.clone()));
         }
         // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told,

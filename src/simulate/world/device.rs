@@ -41,6 +41,9 @@ pub struct Device {
     /// Whether it never says LB by itself. One without a profile never does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub never_low: bool,
+    /// Whether its driver says DISCHRG or LB instead of OB, and CHRG instead of OL.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub terse: bool,
     /// The node on which its upsd runs; None: somewhere that is always there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upsd_on: Option<NodeName>,

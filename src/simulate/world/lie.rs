@@ -32,6 +32,16 @@ pub struct Lie {
 }
 
 impl Lie {
+    /// One garbled answer: the end of a battery, in zeros.
+    pub fn zeros() -> Self {
+        Self {
+            status: Some("OB LB".to_owned()),
+            runtime: Some(RuntimeLie::Fixed(0)),
+            charge_percent: Some(0.0),
+            ..Self::default()
+        }
+    }
+
     /// No figure at all, as a driver says it that was just started; its words are true.
     pub fn bare() -> Self {
         Self {

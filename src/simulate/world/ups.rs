@@ -11,7 +11,7 @@ use super::switch::Cut;
 use super::{Pace, World};
 use crate::config::Config;
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus};
+use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord};
 
 /// How often a driver reads its UPS; what Debian's drivers do by default.
 const DRIVER_INTERVAL: Duration = Duration::from_secs(2);
@@ -24,6 +24,8 @@ const SAG_TAKES: f64 = 60.0;
 const SURFACE_CHARGE: f64 = 300.0;
 /// The share at which a UPS says LB that has no limit of its own.
 const LOW_SHARE: f64 = 0.1;
+/// Zeros are garbled beside a charge of so many points.
+const GARBLED_CHARGE: f64 = 60.0;
 
 /// A UPS and its battery.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +111,15 @@ impl Battery {
     /// Whether what it says of mains, charge and runtime is the truth.
     pub fn is_honest(&self) -> bool {
         self.answers && self.lie == Lie::default() && self.extra_words.is_empty() && self.is_plain()
+    }
+
+    /// Whether its answer is garbled, beside charges that nobody can take for its end.
+    pub fn is_garbled(&self) -> bool {
+        if !self.mains || self.lie != Lie::zeros() {
+            return false;
+        }
+        let honest = Self { lie: Lie::default(), ..self.clone() };
+        honest.said_charge(&honest.figures).is_some_and(|charge| charge >= GARBLED_CHARGE)
     }
 
     /// Whether its device says everything as it is.
@@ -246,6 +257,21 @@ impl Battery {
         words
     }
 
+    /// The words of a terse driver.
+    fn spelled(&self, status: UpsStatus) -> UpsStatus {
+        if self.lie != Lie::default() {
+            return status;
+        }
+        let has = |word| status.has(word);
+        if has(UpsWord::Ob) && (has(UpsWord::Dischrg) || has(UpsWord::Lb)) {
+            status.without(UpsWord::Ob)
+        } else if has(UpsWord::Chrg) && !has(UpsWord::Dischrg) && !has(UpsWord::Lb) {
+            status.without(UpsWord::Ol)
+        } else {
+            status
+        }
+    }
+
     /// OL or OB as it is, with what it always says.
     fn true_words(&self) -> String {
         let words = match (self.mains, self.holds < self.capacity) {
@@ -301,6 +327,16 @@ impl World {
 
     /// What upsd says of a UPS now.
     pub fn says(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
+        match (self.means(config, name), self.upses.get(name).filter(|battery| battery.device.terse)) {
+            (Reading::Known { value, began }, Some(battery)) => {
+                Reading::known(UpsReading { status: battery.spelled(value.status), ..value }, began)
+            }
+            (reading, _) => reading,
+        }
+    }
+
+    /// What upsd says of a UPS now, with OL and OB where its driver leaves them out.
+    pub fn means(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
         let poll = config.ups_policy.poll.as_secs().max(1);
         let began = Duration::from_secs(self.time.as_secs() / poll * poll);
         let is_third = (self.time.as_secs() / poll).is_multiple_of(3);

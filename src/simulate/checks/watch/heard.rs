@@ -15,6 +15,9 @@ use crate::snapshot::{UnitState, UpsStatus, UpsWord};
 /// A discharge that is said beside OL may be one for so long, where nobody knows whether the UPS always says it.
 const STRANGE: Duration = Duration::from_secs(1860);
 
+/// What is said for so long is no odd answer.
+const GARBLED: Duration = Duration::from_secs(4);
+
 /// What was known of a battery when its mains came back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Returned {
@@ -69,7 +72,15 @@ impl Watch {
                 vanished.insert(UpsWord::Fsd);
             }
             let is_strange = is_strange || returned_lately && vanished.contains(&UpsWord::Dischrg);
+            let garbled = (battery.is_garbled() && self.calm.contains_key(name))
+                .then(|| self.garbled.get(name).copied().unwrap_or(world.time));
+            match garbled {
+                Some(since) => drop(self.garbled.insert(name.clone(), since)),
+                None => drop(self.garbled.remove(name)),
+            }
+            let is_garbled = garbled.is_some_and(|since| world.time.saturating_sub(since) < GARBLED);
             let is_alarming = answers
+                && !is_garbled
                 && (is_alarming(&said, battery)
                     || is_strange && said.has(UpsWord::Dischrg)
                     || vanished.contains(&UpsWord::Fsd) && said.has(UpsWord::Fsd));
