@@ -305,11 +305,15 @@ impl Look<'_> {
         let least = self.policy.charge_percent_min;
         let charge = time_left::charge(self.polls, sample)
             .filter(|_| !time_left::is_charge_frozen(self.polls, sample, self.policy));
-        // At its end no runtime is right that promises more.
-        if let Some(charge) = charge.filter(|charge| *charge <= LAST_CHARGE.min(least) && self.has_fallen()) {
+        // At its end no runtime is right that promises far more than the pace at which the charge came there.
+        if let Some(charge) = charge.filter(|charge| *charge <= LAST_CHARGE.min(least) && self.has_fallen())
+            && let Some(pace) =
+                self.pace_left(sample).filter(|pace| self.time_left(index).is_none_or(|it| it.left > *pace * 2))
+        {
             let runtime =
                 sample.reading.runtime.map_or("no runtime".to_owned(), |it| format!("runtime {} s", it.as_secs()));
-            return (true, format!("{runtime}; charge {charge} % <= {} %", LAST_CHARGE.min(least)));
+            let (pace, last) = (pace.as_secs(), LAST_CHARGE.min(least));
+            return (true, format!("{runtime}; charge {charge} % <= {last} %, which gives {pace} s at its pace"));
         }
         if let Some(TimeLeft { left, figures, is_doubted }) = self.time_left(index) {
             if let Some(charge) = charge.filter(|charge| is_doubted && *charge <= least && left > self.trigger_at) {
@@ -334,6 +338,12 @@ impl Look<'_> {
         let charge =
             sample.reading.charge_percent.map_or("no charge".to_owned(), |it| format!("charge {it} % says nothing"));
         (so_far >= limit, format!("{runtime}, {charge}; on battery {} s of {} s", so_far.as_secs(), limit.as_secs()))
+    }
+
+    /// How long its charge lasts if it goes on falling as it fell in the whole outage; None where the most of the load was shed.
+    fn pace_left(&self, sample: &UpsSample) -> Option<Duration> {
+        let outage = self.polls.outage.as_ref().filter(|outage| !outage.is_shed(sample.reading.load_percent))?;
+        outage.pace_left(sample.began)
     }
 
     /// A poll without the figures that were told before: a driver that has just been restarted says nothing else for a while,

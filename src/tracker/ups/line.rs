@@ -172,6 +172,17 @@ impl Outage {
         self.first_load.zip(load).is_none_or(|(first, now)| now < first * SHED)
     }
 
+    /// Whether the most of its first load is known to be shed.
+    pub fn is_shed(&self, load: Option<f64>) -> bool {
+        self.first_load.is_some() && load.is_some() && self.may_stand(load)
+    }
+
+    /// How long its charge lasts from then on at the pace of the whole of it.
+    pub fn pace_left(&self, at: Duration) -> Option<Duration> {
+        let (first, last) = self.first_charge.zip(self.charge).filter(|(first, last)| first > last)?;
+        Some(self.drawn_until(at).mul_f64(last.max(0.0) / (first - last)))
+    }
+
     /// The charge at its end, where that is a measurement: one that has not moved for too long is none.
     pub fn charge_left(&self, policy: &UpsPolicy) -> Option<f64> {
         let is_long = self.last.saturating_sub(self.since) >= policy.charge_frozen;
