@@ -155,13 +155,11 @@ impl Outage {
             self.mains_for.0 += began.saturating_sub(self.last);
         }
         self.last = began;
-        if let Some(charge) = charge {
+        self.first_load = self.first_load.or(load);
+        if let Some(said) = charge {
             let surplus = (self.latest.len() + 1).saturating_sub(Self::LATEST_MAX);
             self.latest.drain(..surplus);
-            self.latest.push_back(charge);
-        }
-        self.first_load = self.first_load.or(load);
-        if charge.is_some() {
+            self.latest.push_back(said);
             (self.charge, self.told) = (charge, Some(Seconds(began)));
         }
     }

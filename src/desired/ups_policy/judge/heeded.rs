@@ -21,6 +21,7 @@ const LB_EMPTY_WORD_CHARGE: f64 = 90.0;
 
 /// For so long after a cut was due its UPS may still say FSD of it.
 const ECHO: Duration = Duration::from_secs(60);
+
 impl Look<'_> {
     /// The status without the words that say nothing here.
     pub(super) fn heeded(&self, reading: &UpsReading) -> UpsStatus {
