@@ -57,7 +57,9 @@ impl Hands {
             Step::Cordon { node, run } => kubernetes::cordon(&self.api, node, run, limit).await,
             Step::Uncordon { node } => kubernetes::uncordon(&self.api, node, limit).await,
             Step::Drain { node, pods, pdb_grace } => kubernetes::drain(&self.api, node, pods, *pdb_grace, limit).await,
-            Step::SaveEtcdSnapshot { node, run } => etcd::save_snapshot(&self.ssh, node, run, None, limit).await,
+            Step::SaveEtcdSnapshot { node, run, machine_id } => {
+                etcd::save_snapshot(&self.ssh, node, run, machine_id.as_ref(), limit).await
+            }
             Step::PowerOff { node, machine_id, boot_id, path: _ } => {
                 power::power_off(&self.ssh, node, machine_id.as_ref(), boot_id.as_ref(), limit).await
             }

@@ -74,6 +74,8 @@ pub enum Step {
         node: NodeName,
         /// Whose run; the snapshot's name tells it.
         run: RunId,
+        /// The host it must be; None where it was never learned.
+        machine_id: Option<MachineId>,
     },
     /// `sudo systemctl poweroff`.
     PowerOff {

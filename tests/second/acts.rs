@@ -82,8 +82,8 @@ impl World {
             Step::StartUnit { node, machine_id, .. }
             | Step::StopUnit { node, machine_id, .. }
             | Step::KillContainers { node, machine_id }
+            | Step::SaveEtcdSnapshot { node, machine_id, .. }
             | Step::PowerOff { node, machine_id, .. } => self.over_ssh(act, &step, node, machine_id.as_ref()),
-            Step::SaveEtcdSnapshot { node, .. } => self.over_ssh(act, &step, node, None),
             Step::Cordon { .. } | Step::Uncordon { .. } | Step::Drain { .. } => self.through_api(&step),
             Step::PowerOffOwnHost { .. } => {
                 let own = self.site.own;
@@ -124,7 +124,7 @@ impl World {
                 return None;
             }
             Step::KillContainers { .. } => self.hosts[host].containers = 0,
-            Step::SaveEtcdSnapshot { run, node } => {
+            Step::SaveEtcdSnapshot { run, node, .. } => {
                 let name = format!("hecate-{run}-{node}-{:.0}", now);
                 let took = 2.0 + self.rng.f64() * 12.0;
                 self.hosts[host].saving_until.get_or_insert((now + took, name));

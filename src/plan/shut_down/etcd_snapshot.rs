@@ -52,7 +52,7 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
     let elapsed = scene.phase_age(Phase::EtcdSnapshot).unwrap_or_default();
     // One that is being taken goes on where it is, whoever would be chosen now.
     let running = scene.memory.in_flight.values().find_map(|one| {
-        let Step::SaveEtcdSnapshot { node, run } = &one.step else { return None };
+        let Step::SaveEtcdSnapshot { node, run, .. } = &one.step else { return None };
         (*run == scene.episode.run).then(|| node.clone())
     });
     // After a restart only its host knows of it, and the leader may be another one by now.
@@ -77,7 +77,8 @@ pub(super) fn etcd_snapshot(scene: &Scene<'_>, draft: &mut Draft, is_gated: bool
         draft.blockers.push(Blocker::EtcdSnapshotMissing { node: None, evidence: "no healthy server".to_owned() });
         return false;
     };
-    let step = Step::SaveEtcdSnapshot { node: node.clone(), run: scene.episode.run.clone() };
+    let machine_id = scene.ledger.machine_ids.get(&node).cloned();
+    let step = Step::SaveEtcdSnapshot { node: node.clone(), run: scene.episode.run.clone(), machine_id };
     let configured = scene.config.shutdown.etcd_snapshot_timeout;
     if !is_gated {
         draft.later(step);

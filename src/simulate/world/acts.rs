@@ -19,6 +19,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A command that only hands something over.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// It takes a moment until everybody has heard of mains that are back.
+const HEARD: Duration = Duration::from_secs(4);
 /// A host that comes back so soon after it was told comes back from that.
 const LATER: Duration = Duration::from_secs(3600);
 
@@ -147,19 +149,18 @@ impl World {
             is_another.then(|| format!("the host behind {node} is another one"))
         };
         match step {
-            Step::StartUnit { node, machine_id, .. } | Step::KillContainers { node, machine_id } => {
-                is_other(node, machine_id.as_ref())
-            }
+            Step::StartUnit { node, machine_id, .. }
+            | Step::KillContainers { node, machine_id }
+            | Step::SaveEtcdSnapshot { node, machine_id, .. }
+            | Step::PowerOff { node, machine_id, .. } => is_other(node, machine_id.as_ref()),
             Step::StopUnit { node, machine_id, must_be_drained, .. } => {
                 is_other(node, machine_id.as_ref()).or_else(|| {
                     (*must_be_drained && self.has_workload(node)).then(|| format!("{node} still runs a workload"))
                 })
             }
-            Step::PowerOff { node, machine_id, .. } => is_other(node, machine_id.as_ref()),
             Step::Cordon { .. }
             | Step::Uncordon { .. }
             | Step::Drain { .. }
-            | Step::SaveEtcdSnapshot { .. }
             | Step::PowerOffOwnHost { .. }
             | Step::Wake { .. }
             | Step::CutLoad { .. } => None,
@@ -194,7 +195,7 @@ impl World {
                 self.evict(pods, *pdb_grace);
                 None
             }
-            Step::SaveEtcdSnapshot { node, run } => {
+            Step::SaveEtcdSnapshot { node, run, .. } => {
                 let prefix = format!("hecate-{run}");
                 // What is on a host that nobody can look at may as well not be there.
                 let shows = |node: &NodeName| self.answers(node) && !self.around.impostors.contains(node);
@@ -247,7 +248,7 @@ impl World {
         // Only the boot that was meant may be ended. Where none could be named, it is not one that came after a host was told,
         // once all mains are back, and said to be.
         let says_ob = |ups: &Battery| UpsStatus::parse(&ups.words()).has(UpsWord::Ob);
-        let is_new = self.upses.values().any(|ups| !ups.mains || says_ob(ups));
+        let is_new = self.upses.values().any(|ups| !ups.has_mains_for(self.time, HEARD) || says_ob(ups));
         let is_again = |(boot, at)| boot != host.boot && self.time.saturating_sub(at) < LATER;
         let is_later = !is_new && host.told.is_some_and(is_again);
         if boot_id.map_or(is_later, |id| *id != host.boot_id(node)) {
