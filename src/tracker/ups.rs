@@ -20,6 +20,7 @@ use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 
 use self::discharge::OnLineDischarge;
 pub use self::drawn::{Climb, DrawnFrom, Figures, Standing};
+use self::line::Garbled;
 pub use self::line::{Line, Outage};
 
 /// A charge up to this, percent, may stand for as long as it likes.
@@ -219,7 +220,7 @@ impl UpsMemory {
         if self.last.is_some_and(|last| last >= began) {
             return;
         }
-        let reading = &self.heard(reading, began);
+        let reading = &self.heard(reading, began, policy);
         let sense = sense(&reading.status);
         // A driver that waits, or says OFF for a moment, takes nothing back, as no answer does.
         if sense != Sense::Silent {
@@ -292,12 +293,19 @@ impl UpsMemory {
                 let is_test = sense == Sense::Calibrating && self.is_test_new(began);
                 let new = Outage { is_test, ..Outage::begin(since, began, charge, first_charge) };
                 let is_first = self.outage.is_none();
+                let goes_on = self.last.is_some_and(|last| began.saturating_sub(last) <= Self::gap_max(policy));
+                let before = self.figures.as_ref().and_then(|figures| figures.charge);
+                let garbled = Garbled::of(reading, before).filter(|_| is_first && goes_on);
                 let outage = self.outage.get_or_insert(new);
+                // Once it tells anything else it is an outage.
+                let is_zeros = Garbled::of(reading, None).is_some();
+                outage.garbled = garbled.or(outage.garbled.take().filter(|_| is_zeros));
                 outage.follow(charge, reading.load_percent, began);
                 outage.follow_runtime(reading.runtime.filter(|runtime| !runtime.is_zero()), is_first);
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;
+                self.outage.take_if(|outage| outage.never_was(charge, began, policy));
                 let goes_on = |line: &Line| line.goes_on(began, charge, policy);
                 let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge_left(policy));
                 let before = self.line.as_ref().and_then(|line| line.drawn_until);
@@ -312,7 +320,7 @@ impl UpsMemory {
                 if sense == Sense::DischargingOnLine {
                     line.discharged = Some(began);
                 }
-                line.follow_charge(charge, reading.status.has(UpsWord::Chrg), began);
+                line.follow_charge(reading, began);
                 if began.saturating_sub(line.since) >= policy.mains_stable {
                     self.outage = None;
                 } else if let Some(outage) = self.outage.as_mut().filter(|_| sense != Sense::DischargingOnLine) {

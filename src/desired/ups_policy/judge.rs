@@ -58,6 +58,8 @@ pub struct Assessment {
     pub silent_for: Option<Duration>,
     /// Whether it fell silent a moment ago, after mains that nobody doubts: it still counts as a supply.
     pub is_brief: bool,
+    /// The same for a few minutes: to whoever watches, and is not switched on again, it still does.
+    pub is_lately_silent: bool,
     /// What a host may count on that stays to the last: half of what was never proven. None where nobody can say.
     pub sure_left: Option<Duration>,
     /// The polls in a row that say, each alone, that the time has come.
@@ -96,6 +98,7 @@ impl Assessment {
             is_urgent: false,
             silent_for: None,
             is_brief: false,
+            is_lately_silent: false,
             sure_left: None,
             low: None,
             drawn_for: None,
@@ -489,6 +492,7 @@ impl Look<'_> {
             is_urgent: false,
             silent_for: None,
             is_brief: false,
+            is_lately_silent: false,
             sure_left: self.sure_left(),
             low: None,
             drawn_for: self.polls.drawn_from.as_ref().map(|from| self.now.since(from.began)),

@@ -69,21 +69,25 @@ impl Load<'_> {
 
     /// What becomes of the hecate host's own supply, where its last moment is so long before the end.
     pub(super) fn own_supply(&self, power: &Power, ending: &BTreeSet<UpsName>, last: Duration) -> OwnSupply {
-        if !self.ends(power, ending) {
+        // Nothing would switch this host on again where a feed that says nothing has its mains.
+        let holds = |ups: &UpsName| holds(power, ups) || power.upses.get(ups).is_some_and(|one| one.is_lately_silent);
+        let is_ending = |ups: &UpsName| ending.contains(ups);
+        let left = self.feeds.iter().filter(|ups| !is_ending(ups) && holds(ups)).count();
+        if left >= self.min_supplies || !self.feeds.iter().any(is_ending) {
             return OwnSupply::Holds;
         }
         let sure = |ups: &UpsName| power.upses.get(ups).and_then(|one| one.sure_left);
         let is_over = |ups: &UpsName| sure(ups).is_some_and(|left| left <= last);
         let says_so = |ups: &UpsName| power.upses.get(ups).is_some_and(Assessment::says_that_it_ends);
         let is_short = |is_lost: &dyn Fn(&UpsName) -> bool| {
-            let left = |ups: &&UpsName| if ending.contains(*ups) { !is_lost(ups) } else { holds(power, ups) };
+            let left = |ups: &&UpsName| if is_ending(ups) { !is_lost(ups) } else { holds(ups) };
             self.feeds.iter().filter(left).count() < self.min_supplies
         };
         if is_short(&is_over) {
             OwnSupply::IsOver
         } else if is_short(&|ups| is_over(ups) || says_so(ups)) {
             OwnSupply::Low
-        } else if self.feeds.iter().any(|ups| ending.contains(ups) && sure(ups).is_none()) {
+        } else if self.feeds.iter().any(|ups| is_ending(ups) && sure(ups).is_none()) {
             OwnSupply::Unsure
         } else {
             OwnSupply::Ends

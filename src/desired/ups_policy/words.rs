@@ -87,7 +87,12 @@ pub const POLICY: [Row; 17] = [
     row(&[Ol], &[], Sense::OnLine, "mains are there"),
     row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
     row(&[By], &[], Sense::Bypassed, "as BYPASS"),
-    row(&[Off], &[], Sense::Silent, "as no answer: self-tests say it for seconds"),
+    row(
+        &[Off],
+        &[],
+        Sense::Silent,
+        "as no answer: self-tests say it for seconds; beside words of the last row as those",
+    ),
     row(
         &[],
         &[],

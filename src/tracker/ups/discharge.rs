@@ -7,7 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DrawnFrom, UpsMemory};
+use super::{DrawnFrom, Line, UpsMemory};
+use crate::config::UpsPolicy;
 use crate::desired::ups_policy::credible_runtime;
 use crate::desired::ups_policy::words::{Sense, sense};
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
@@ -69,8 +70,8 @@ pub struct OnLineDischarge {
 impl UpsMemory {
     /// The answer as it is meant: a discharge beside OL that is believed is OB, as the driver itself would say it where somebody
     /// had set `onlinedischarge_onbattery`; so is a test of the battery that begins in an outage.
-    pub(super) fn heard(&mut self, reading: &UpsReading, began: Duration) -> UpsReading {
-        let reading = &UpsReading { status: self.with_power(reading), ..reading.clone() };
+    pub(super) fn heard(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) -> UpsReading {
+        let reading = &UpsReading { status: self.with_power(reading, began, policy), ..reading.clone() };
         let reading = &UpsReading { status: self.without_late_test(reading, began), ..reading.clone() };
         let status = &reading.status;
         // usbhid-ups says CAL instead of OL, and no OB, of what discharges beside OL (`onlinedischarge_calibration`).
@@ -125,20 +126,40 @@ impl UpsMemory {
 
     /// The status with OL or OB where a driver says neither: some say DISCHRG, LB or ACFAIL instead of OB (nhs_ser.c, socomec_jbus.c,
     /// huawei-mib.c), and CHRG, BOOST or TRIM instead of OL (nhs_ser.c, delta_ups-mib.c, gamatronic.c). No battery charges without
-    /// mains; a word that stands while the charge falls is left over.
-    fn with_power(&self, reading: &UpsReading) -> UpsStatus {
+    /// mains, nor while it is calibrated; a word that stands while the charge falls from answer to answer is left over.
+    fn with_power(&self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) -> UpsStatus {
         let status = reading.status.clone();
         let has_any = |words: &[UpsWord]| words.iter().any(|word| status.has(*word));
-        let is_away = has_any(&[UpsWord::Nocomm, UpsWord::Off, UpsWord::Wait]) && !has_any(&[UpsWord::Acfail]);
-        if sense(&status) != Sense::Silent || is_away {
+        let is_away = has_any(&[UpsWord::Nocomm, UpsWord::Wait]) && !has_any(&[UpsWord::Acfail]);
+        let is_drawn = has_any(&[UpsWord::Dischrg, UpsWord::Lb, UpsWord::Depleted, UpsWord::Acfail]);
+        let says_neither = match sense(&status) {
+            Sense::Silent => !is_away,
+            Sense::Calibrating => status.has(UpsWord::Chrg) && !is_drawn && !has_any(&[UpsWord::Ob]),
+            Sense::Forced
+            | Sense::ForcedOnLine
+            | Sense::LowOnBattery
+            | Sense::OnBattery
+            | Sense::DischargingOnLine
+            | Sense::OnLine
+            | Sense::Bypassed => false,
+        };
+        if !says_neither {
             return status;
         }
         let last = || self.outage.as_ref().and_then(|outage| outage.charge);
-        let before = self.line.as_ref().and_then(|line| line.first_charge).or_else(last);
+        let is_settled = |line: &&Line| !line.is_settling(reading, began);
+        let before = match &self.line {
+            Some(line) => Some(line).filter(is_settled).and_then(|line| line.settled_charge),
+            None => last(),
+        };
         let fell = before.zip(reading.charge_percent).is_some_and(|(before, now)| before - now >= LEFT_OVER);
-        if has_any(&[UpsWord::Dischrg, UpsWord::Lb, UpsWord::Depleted, UpsWord::Acfail]) {
+        // What comes anew, or after a silence, says how it is now, whatever the charge was before.
+        let goes_on = self.last.is_some_and(|last| began.saturating_sub(last) <= Self::gap_max(policy));
+        let is_left_over = |word: UpsWord| fell && goes_on && self.words_since.contains_key(&word);
+        let says_mains = |word: &UpsWord| status.has(*word) && !is_left_over(*word);
+        if is_drawn {
             status.with(UpsWord::Ob)
-        } else if has_any(&[UpsWord::Chrg, UpsWord::Boost, UpsWord::Trim]) && !fell {
+        } else if [UpsWord::Chrg, UpsWord::Boost, UpsWord::Trim].iter().any(says_mains) {
             status.with(UpsWord::Ol)
         } else {
             status

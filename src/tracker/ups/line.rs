@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::UpsMemory;
 use crate::config::UpsPolicy;
 use crate::model::{seconds, seconds_option};
+use crate::snapshot::{UpsReading, UpsWord};
 use crate::tracker::low::Seconds;
 
 /// The pace of a charge is judged over so much time ...
@@ -22,8 +23,16 @@ const RISE_ROUNDING: f64 = 2.0;
 /// A rise of so many points is one that was seen.
 const RISE_SEEN: f64 = 5.0;
 
+/// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
+const SETTLES: Duration = Duration::from_secs(60);
+
 /// No battery loses so many points within three answers.
 const STEADY_STEP: f64 = 10.0;
+
+/// Zeros beside so many points a moment before are garbled ...
+const GARBLED_JUMP: f64 = 40.0;
+/// ... where mains come back with no less than that but for so many.
+const GARBLED_BACK: f64 = 2.0;
 
 /// Below this share of the first load the most was shed.
 const SHED: f64 = 0.5;
@@ -45,6 +54,9 @@ pub struct Line {
     /// `battery.charge` at their beginning.
     #[serde(default)]
     pub first_charge: Option<f64>,
+    /// `battery.charge` once the driver has read it anew since the battery was drawn from: no charge of mains falls below it.
+    #[serde(default)]
+    pub settled_charge: Option<f64>,
     /// Since when the charge has not moved by a point and nothing is said of charging.
     #[serde(default, with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -122,6 +134,17 @@ pub struct Outage {
     /// The charges of the latest answers, three at most, the last one at the end.
     #[serde(default)]
     pub latest: VecDeque<f64>,
+    /// `battery.charge` in the answer before it, where all that it tells itself is zeros that this battery did not fall to.
+    #[serde(default)]
+    pub garbled: Option<Garbled>,
+}
+
+/// Zeros: what is told where an answer came through garbled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Garbled {
+    /// `battery.charge` before; None: none was told.
+    pub before: Option<f64>,
 }
 
 impl Outage {
@@ -146,6 +169,7 @@ impl Outage {
             runtime_steps: 0,
             runtime: None,
             latest: VecDeque::new(),
+            garbled: None,
         }
     }
 
@@ -216,9 +240,28 @@ impl Outage {
         self.charge.map(|last| if highest - last > STEADY_STEP { highest } else { last })
     }
 
+    /// Whether it never was: its few answers were garbled, and the charge is what it was before them.
+    pub(super) fn never_was(&self, charge: Option<f64>, began: Duration, policy: &UpsPolicy) -> bool {
+        let is_back = self.garbled.as_ref().is_some_and(|garbled| match (garbled.before, charge) {
+            (Some(before), Some(charge)) => before - charge < GARBLED_BACK,
+            (before, charge) => before.is_none() && charge.is_none(),
+        });
+        let goes_on = began.saturating_sub(self.last) <= UpsMemory::gap_max(policy);
+        is_back && goes_on && self.last.saturating_sub(self.since) < policy.debounce
+    }
+
     /// Whether the charge was seen to fall in it.
     pub fn has_fallen(&self) -> bool {
         self.first_charge.zip(self.charge).is_some_and(|(first, last)| first - last >= 1.0)
+    }
+}
+
+impl Garbled {
+    /// What an answer on battery is taken for at first that tells zeros beside such a charge before.
+    pub(super) fn of(reading: &UpsReading, before: Option<f64>) -> Option<Self> {
+        let is_zeros = reading.charge_percent.is_some_and(|charge| charge <= 0.0)
+            && reading.runtime.is_none_or(|runtime| runtime.is_zero());
+        (is_zeros && before.is_none_or(|before| before >= GARBLED_JUMP)).then_some(Self { before })
     }
 }
 
@@ -229,6 +272,7 @@ impl Line {
             last: began,
             charge,
             first_charge: charge,
+            settled_charge: charge,
             flat_since: None,
             flat_charge: None,
             mark: last_drawn.or(charge).map(|charge| (Seconds(began), charge)),
@@ -241,8 +285,12 @@ impl Line {
     }
 
     /// Follows the charge: since when it stands, and whether it ever rose as only a voltage does.
-    pub(super) fn follow_charge(&mut self, charge: Option<f64>, is_charging: bool, began: Duration) {
+    pub(super) fn follow_charge(&mut self, reading: &UpsReading, began: Duration) {
+        let (charge, is_charging) = (reading.charge_percent, reading.status.has(UpsWord::Chrg));
         self.has_charged |= is_charging;
+        if self.settled_charge.is_none() || self.is_settling(reading, began) {
+            self.settled_charge = charge;
+        }
         let Some(charge) = charge else {
             (self.flat_since, self.flat_charge) = (None, None);
             return;
@@ -259,6 +307,12 @@ impl Line {
             Some(_) => {}
             None => self.mark = Some((Seconds(began), charge)),
         }
+    }
+
+    /// Whether the charge may still be one that the driver read on battery.
+    pub(super) fn is_settling(&self, reading: &UpsReading, began: Duration) -> bool {
+        let settles = SETTLES.max(reading.driver_interval.unwrap_or_default() * 2);
+        self.drawn_until.is_some() && began.saturating_sub(self.since) < settles
     }
 
     /// Whether the charge rose as a battery charges, as far as hecate has seen it rise.

@@ -46,11 +46,12 @@ impl Look<'_> {
         }
         let is_brief = silent_for < self.policy.lost_on_battery.max(UpsMemory::gap_max(self.policy));
         if !was_uneasy && self.gone.is_none() {
-            return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, why.to_owned()) };
+            let is_lately_silent = is_brief || silent_for < self.policy.lost_on_battery_max;
+            return Assessment { is_brief, is_lately_silent, ..verdict(UpsVerdict::Unknown, why.to_owned()) };
         }
         if self.had_mains_a_moment_ago(last_word) {
             let evidence = format!("mains had just come back; {why}");
-            return Assessment { is_brief, ..verdict(UpsVerdict::Unknown, evidence) };
+            return Assessment { is_brief, is_lately_silent: is_brief, ..verdict(UpsVerdict::Unknown, evidence) };
         }
         let (is_over, left) = self.silence(silent_for);
         let is_over = is_over && self.was_asked;
