@@ -212,6 +212,10 @@ impl Oracle {
         if !simulation.has_passed && !could_run {
             return Some("hecate did not run");
         }
+        let life = world.time.saturating_sub(simulation.desk.memory.began);
+        if life < RECOVERY {
+            return Some("hecate was started only just now");
+        }
         if simulation.lag.late > LITTLE_LATE || simulation.lag.is_reordered {
             return Some("readings were late");
         }

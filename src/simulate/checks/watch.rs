@@ -121,6 +121,8 @@ pub struct Watch {
     alarmed: BTreeMap<UpsName, Duration>,
     /// Since when a UPS' answers are garbled.
     garbled: BTreeMap<UpsName, Duration>,
+    /// When each UPS answered last.
+    answered: BTreeMap<UpsName, Duration>,
     /// When each host booted last.
     booted: BTreeMap<NodeName, Duration>,
     boots: BTreeMap<NodeName, u32>,
@@ -167,6 +169,7 @@ impl Watch {
             charges: BTreeMap::new(),
             alarmed: BTreeMap::new(),
             garbled: BTreeMap::new(),
+            answered: BTreeMap::new(),
             booted: BTreeMap::new(),
             boots: simulation.world.hosts.iter().map(|(name, host)| (name.clone(), host.boot)).collect(),
             vanished: BTreeMap::new(),

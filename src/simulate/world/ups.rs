@@ -24,8 +24,6 @@ const SAG_TAKES: f64 = 60.0;
 const SURFACE_CHARGE: f64 = 300.0;
 /// The share at which a UPS says LB that has no limit of its own.
 const LOW_SHARE: f64 = 0.1;
-/// Zeros are garbled beside a charge of so many points.
-const GARBLED_CHARGE: f64 = 60.0;
 
 /// A UPS and its battery.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +68,9 @@ struct Figures {
 }
 
 impl Battery {
+    /// Zeros are garbled beside a charge of so many points.
+    pub const GARBLED_CHARGE: f64 = 60.0;
+
     /// A full one that gives so much at full load, and tells the truth.
     pub(super) fn full(runtime: Duration) -> Self {
         Self {
@@ -119,7 +120,12 @@ impl Battery {
             return false;
         }
         let honest = Self { lie: Lie::default(), ..self.clone() };
-        honest.said_charge(&honest.figures).is_some_and(|charge| charge >= GARBLED_CHARGE)
+        honest.said_charge(&honest.figures).is_some_and(|charge| charge >= Self::GARBLED_CHARGE)
+    }
+
+    /// Whether mains have been there for so long.
+    pub(super) fn has_mains_for(&self, time: Duration, span: Duration) -> bool {
+        self.mains && self.was_on_mains && time.saturating_sub(self.since) >= span
     }
 
     /// Whether its device says everything as it is.

@@ -72,11 +72,18 @@ impl Watch {
                 vanished.insert(UpsWord::Fsd);
             }
             let is_strange = is_strange || returned_lately && vanished.contains(&UpsWord::Dischrg);
-            let garbled = (battery.is_garbled() && self.calm.contains_key(name))
-                .then(|| self.garbled.get(name).copied().unwrap_or(world.time));
+            // After a silence nobody knows what was before it: a battery may have come to its end.
+            let answered = self.answered.get(name).copied();
+            let goes_on = answered.is_some_and(|at| world.time.saturating_sub(at) <= NOTICED);
+            let was_high = self.charges.get(name).is_none_or(|charge| *charge >= Battery::GARBLED_CHARGE);
+            let is_odd = battery.is_garbled() && self.calm.contains_key(name) && goes_on && was_high;
+            let garbled = is_odd.then(|| self.garbled.get(name).copied().unwrap_or(world.time));
             match garbled {
                 Some(since) => drop(self.garbled.insert(name.clone(), since)),
                 None => drop(self.garbled.remove(name)),
+            }
+            if answers && simulation.has_passed {
+                self.answered.insert(name.clone(), world.time);
             }
             let is_garbled = garbled.is_some_and(|since| world.time.saturating_sub(since) < GARBLED);
             let is_alarming = answers
@@ -121,6 +128,10 @@ impl Watch {
             let new = Outage { heard, is_denied: false, denied: None, is_strange, boot, back: None };
             let outage = self.outages.entry(name.clone()).or_insert(new);
             outage.back = None;
+            // Before anybody hears of it no boot is known to lie in it.
+            if outage.heard.is_zero() {
+                outage.boot = boot;
+            }
             let words = UpsStatus::parse(&battery.words());
             if is_heard && words.has(UpsWord::Ob) {
                 outage.heard += by;

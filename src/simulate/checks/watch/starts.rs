@@ -11,6 +11,7 @@ use crate::desired::DeclaredHealth;
 use crate::model::{NodeName, Role, UpsName};
 use crate::plan::step::Step;
 use crate::simulate::Simulation;
+use crate::simulate::world::ups::RuntimeLie;
 use crate::snapshot::UpsWord;
 
 /// A charge that stands so long, and is not charged, is all that there will be.
@@ -89,8 +90,8 @@ impl Watch {
         let Some(charge) = reading.charge_percent.filter(|charge| *charge > 0.0 && !is_given_up && !stands) else {
             return false;
         };
-        let promised = simulation.config.upses.get(ups).map_or(world.pace.recharge, |ups| ups.recharge);
-        let recharge = promised.min(battery.recharge(&world.pace)).as_secs_f64();
+        let configured = simulation.config.upses.get(ups).map_or(world.pace.recharge, |ups| ups.recharge);
+        let recharge = configured.min(battery.recharge(&world.pace)).as_secs_f64();
         let counted = returned.share + elapsed.as_secs_f64() / recharge;
         let share = counted.min(charge / 100.0).min(1.0);
         let (shutdown, budget) =
@@ -101,8 +102,12 @@ impl Watch {
         let needed = (startup.bring_up_time + full).mul_f64(0.9);
         let least = startup.recharge_charge_percent_min.min(95.0);
         let is_short = |share: f64, full: f64| share * 100.0 + ROUNDING < least && share * full < needed.as_secs_f64();
+        let promised = match battery.device.runtime {
+            Some(RuntimeLie::Times(times)) => battery.promises() * times.max(1.0),
+            Some(_) | None => battery.promises(),
+        };
         // Neither by what can be known, nor by the truth, would it bring down again what is brought up.
-        is_short(share, battery.promises()) && is_short(battery.share(), battery.capacity)
+        is_short(share, promised) && is_short(battery.share(), battery.capacity)
     }
 
     /// A wake-up: not before mains have stood, and not all at once.

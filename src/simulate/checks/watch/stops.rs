@@ -60,9 +60,11 @@ impl Watch {
         let world = &simulation.world;
         let known = NOTICED + simulation.lag.late + simulation.config.ups_policy.lost_on_battery;
         let calm = self.calm.get(ups).is_some_and(|since| world.time.saturating_sub(*since) >= known);
-        // What is always heard too late is never known.
+        // What is heard too late is no answer, and unknown once it has been so for long.
         let policy = &simulation.config.ups_policy;
-        let calm = calm && simulation.lag.late < policy.lost_on_battery.max(policy.max_age * 2);
+        let late_for = world.time.saturating_sub(self.lag.1);
+        let is_late = simulation.lag.late >= policy.max_age && late_for >= policy.lost_on_battery_max;
+        let calm = calm && !is_late && simulation.lag.late < policy.lost_on_battery.max(policy.max_age * 2);
         let says = |battery: &Battery| {
             let words = UpsStatus::parse(&battery.words());
             // One that says that its output is off is no supply to rely on.
