@@ -204,7 +204,11 @@ impl Look<'_> {
             }
             return;
         };
-        if count.since.is_none() {
+        if count.since.is_none() && line.after_garbled {
+            let since = Some(self.now().stamp_before(ago));
+            let kept = OwnCount { since, is_seen: false, heard: None, ..count };
+            device.count = Some(kept).filter(|count| count.percent < 100.0);
+        } else if count.since.is_none() {
             // Where nothing was heard for long before mains were back, its end was not seen.
             let gap =
                 self.scene.config.ups_policy.lost_on_battery.max(UpsMemory::gap_max(&self.scene.config.ups_policy));

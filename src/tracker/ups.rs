@@ -305,7 +305,7 @@ impl UpsMemory {
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;
-                self.outage.take_if(|outage| outage.never_was(charge, began, policy));
+                let after_garbled = self.outage.take_if(|outage| outage.never_was(charge, began, policy)).is_some();
                 let goes_on = |line: &Line| line.goes_on(began, charge, policy);
                 let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge_left(policy));
                 let before = self.line.as_ref().and_then(|line| line.drawn_until);
@@ -314,7 +314,7 @@ impl UpsMemory {
                     Some(outage) => outage.last.saturating_sub(outage.since) < policy.debounce && !outage.has_fallen(),
                     None => self.line.as_ref().is_some_and(|line| line.was_pit),
                 };
-                let begin = || Line { drawn_until, was_pit, ..Line::begin(began, charge, last_drawn) };
+                let begin = || Line { drawn_until, was_pit, after_garbled, ..Line::begin(began, charge, last_drawn) };
                 let mut line = self.line.take().filter(goes_on).unwrap_or_else(begin);
                 (line.last, line.charge) = (began, charge);
                 if sense == Sense::DischargingOnLine {

@@ -83,6 +83,7 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "four-seconds-without-a-word-on-battery",
     "full-battery-that-hovers",
     "garbled-answer-and-a-driver-that-leaves",
+    "garbled-answer-and-the-recharge-gate",
     "gate-and-a-charge-that-stood",
     "gate-of-the-hecate-hosts-ups",
     "generator-that-hunts",

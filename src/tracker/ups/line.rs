@@ -79,6 +79,9 @@ pub struct Line {
     /// Whether that was over before it was an outage to the policy, and cost no charge.
     #[serde(default)]
     pub was_pit: bool,
+    /// Whether all that came before it was a garbled answer, and no outage.
+    #[serde(default)]
+    pub after_garbled: bool,
     /// When a discharge was last said beside it.
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -280,6 +283,7 @@ impl Line {
             has_charged: false,
             drawn_until: None,
             was_pit: false,
+            after_garbled: false,
             discharged: None,
         }
     }
