@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::desired::Spec;
 use crate::desired::ups_policy::DeclaredChange;
 use crate::history::History;
 use crate::ledger::Ledger;
@@ -38,6 +39,8 @@ pub(super) enum Job {
     Declared(Vec<DeclaredChange>),
     History(History, usize),
     Intent(IntentRecord),
+    /// The wish of a first start, which the disk did not take then.
+    FirstWish(Box<Spec>),
     Drain(oneshot::Sender<()>),
 }
 
@@ -48,6 +51,7 @@ pub(super) enum Kept {
     Enrolled(BTreeMap<NodeName, MachineId>),
     Ledger(u64, Result<(), String>),
     Changed(Result<(), String>),
+    FirstWish(Result<(), String>),
     Other(&'static str, Result<(), String>),
 }
 
@@ -157,6 +161,7 @@ fn keep(
                 Kept::Changed(written.map_err(|error| chain(&error).to_string()))
             }
             Job::History(history, kept) => Kept::Other("runs.json", text(store.write_history(&history, kept))),
+            Job::FirstWish(spec) => Kept::FirstWish(text(store.write_first_wish(*spec))),
             Job::Intent(intent) => Kept::Other(INTENT_FILE, text(store.write_intent(&intent))),
             Job::Drain(done) => {
                 let _ = done.send(());

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::decide::Decision;
 use crate::desired::ups_policy::DeclaredChange;
-use crate::desired::{Cause, DeclaredHealth};
+use crate::desired::{Cause, DeclaredHealth, Spec};
 use crate::desk::{Desk, Passed};
 use crate::model::Now;
 use crate::observe::Eyes;
@@ -79,6 +79,8 @@ pub(super) struct Reconciler {
     config_problem: Option<String>,
     write_problem: Option<String>,
     retry_at: Option<Duration>,
+    /// The wish of a first start, while the disk has not taken it.
+    first_wish: Option<Spec>,
     publish: watch::Sender<Option<Arc<Status>>>,
 }
 
@@ -109,6 +111,7 @@ impl Reconciler {
             config_problem: None,
             write_problem: None,
             retry_at: None,
+            first_wish: None,
             publish,
             parts,
             store,
@@ -124,7 +127,9 @@ impl Reconciler {
         }
         // Says false and changes nothing where there is a wish, or was one.
         if let Err(error) = this.store.create_declared(this.desk.declared.spec.clone()) {
+            this.first_wish = Some(this.desk.declared.spec.clone());
             this.note_write("desired.yaml", Some(chain(&error).to_string()));
+            this.retry_at = Some(clock::boottime() + WRITE_RETRY);
         }
         this
     }
@@ -292,6 +297,11 @@ impl Reconciler {
                     self.unsaved_in_flight = 0;
                     self.failed_write("desired.yaml", why, now);
                 }
+                Kept::FirstWish(Ok(())) => {
+                    self.first_wish = None;
+                    self.note_write("desired.yaml", None);
+                }
+                Kept::FirstWish(Err(why)) => self.failed_write("desired.yaml", why, now),
                 Kept::Other(_, Ok(())) => {}
                 Kept::Other(what, Err(why)) => {
                     self.is_intent_failing |= what == INTENT_FILE;
@@ -330,6 +340,10 @@ impl Reconciler {
             return;
         }
         self.retry_at = None;
+        if let Some(spec) = &self.first_wish {
+            let is_asked = self.keeper.ask(Job::FirstWish(Box::new(spec.clone())));
+            tracing::debug!(is_asked, "first wish written again");
+        }
         self.save_declared();
         // Other hecate hosts go by it.
         if std::mem::take(&mut self.is_intent_failing) {
@@ -344,6 +358,10 @@ impl Reconciler {
 
     /// Takes over what stands in `desired.yaml`; an override that is not on disk yet stays on top.
     fn adopt(&mut self, file: DeclaredFile) {
+        // Nothing is lost that was never written.
+        if self.first_wish.is_some() && matches!(file, DeclaredFile::Missing { .. }) {
+            return;
+        }
         let before = self.desk.health.clone();
         let (declared, health) = match (file, &before) {
             (DeclaredFile::Good(declared), _) => (Some(declared), DeclaredHealth::Good),

@@ -100,6 +100,15 @@ impl Store {
         }
     }
 
+    /// Writes the wish of a first start that the disk did not take at once; changes nothing where any file is there by now.
+    pub fn write_first_wish(&self, spec: Spec) -> Result<(), StoreError> {
+        let _lock = self.lock_desired()?;
+        match self.read_declared() {
+            DeclaredFile::Missing { .. } => self.write_declared(&Declared::new(spec)),
+            DeclaredFile::Good(_) | DeclaredFile::Unreadable { .. } => Ok(()),
+        }
+    }
+
     /// Puts an override on top, in place of the same source's earlier one.
     ///
     /// Refuses where the file is missing or unreadable; the caller then obeys from memory.

@@ -101,6 +101,17 @@ fn the_first_wish_never_replaces_an_operators() {
 }
 
 #[test]
+fn a_first_wish_that_a_full_disk_refused_is_written_later() {
+    let (_folder, store) = open();
+    store.write_ledger(&Ledger::default()).unwrap();
+    store.write_first_wish(spec(ClusterState::Running, "first start")).unwrap();
+    assert_eq!(declared(&store).spec.reason, "first start");
+    store.set_spec(spec(ClusterState::DrainedOff, "mine")).unwrap();
+    store.write_first_wish(spec(ClusterState::Running, "first start")).unwrap();
+    assert_eq!(declared(&store).spec.reason, "mine", "and never over an operator's");
+}
+
+#[test]
 fn what_cannot_be_understood_is_unreadable_and_says_why() {
     let (_folder, store) = open();
     let good =
