@@ -58,6 +58,9 @@ pub struct LoadCutReading {
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub delay: Option<Duration>,
+    /// Why upsd will take no command from hecate, as far as that is known: no password, or one that it refuses.
+    #[serde(default)]
+    pub login: Option<String>,
 }
 
 /// What upsd says of one UPS (NUT developer guide, "Variable names").
@@ -86,6 +89,21 @@ pub struct UpsReading {
     /// What tells it from another device.
     #[serde(default)]
     pub device: DeviceId,
+}
+
+impl UpsReading {
+    /// How often its driver reads the words of its status: most do so at each poll, and snmp-ups with all the rest
+    /// (drivers/snmp-ups.c `upsdrv_updateinfo`).
+    pub fn words_interval(&self) -> Duration {
+        let is_slow = self.device.driver.as_deref().is_some_and(|driver| driver.starts_with("snmp-ups"));
+        self.driver_interval.filter(|_| is_slow).unwrap_or_default()
+    }
+
+    /// After so long a driver has read its figures anew.
+    pub fn figures_after(&self) -> Duration {
+        let interval = self.driver_interval.unwrap_or_default();
+        interval + interval / 4
+    }
 }
 
 /// What a UPS says of which device it is. A part that is missing contradicts nothing: drivers lose a serial number that they

@@ -184,12 +184,16 @@ impl Look<'_> {
         let recharge = device.recharge.unwrap_or(self.scene.config.upses[self.ups].recharge);
         let held = device.count.as_ref().map_or(100.0, |count| count.percent(recharge, self.now()));
         // A UPS that is ignored is drawn from all the same.
-        let is_drawn_unheeded = self.assessment.verdict == UpsVerdict::Ignored && self.reading.status.has(UpsWord::Ob);
+        let is_ignored = self.assessment.verdict == UpsVerdict::Ignored;
+        let is_drawn_unheeded = is_ignored && self.polls.latest().is_some_and(|said| said.status.has(UpsWord::Ob));
         if self.is_drawn() || is_drawn_unheeded {
             open_count(device, recharge, self.now());
             return;
         }
         let Some(line) = self.polls.line.as_ref().filter(|_| self.is_on_line()) else { return };
+        if self.polls.outage.as_ref().is_some_and(|outage| outage.garbled.is_some()) {
+            return;
+        }
         let ago = self.now().since(line.since);
         let Some(count) = device.count.clone() else {
             let since = Some(self.now().stamp_before(ago));

@@ -18,6 +18,9 @@ use crate::model::{FailureKind, Reading, UpsName};
 use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord};
 use crate::telemetry::chain;
 
+/// A UPS that does not know the command which cuts its load is asked again after so long: its driver may be another one by then.
+const ASKS_AGAIN: Duration = Duration::from_secs(60);
+
 /// The longest pause between two attempts to reach a upsd. Short, because on battery every second counts.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,7 @@ impl Upses {
                 client: None,
                 failures: 0,
                 knows_cut: None,
+                asked_cut: None,
                 login: Login::None,
                 password_failure: None,
             };
@@ -91,7 +95,8 @@ pub async fn ask_once(config: &Config, limit: Duration) -> BTreeMap<UpsName, Rea
 /// Whether a new reading is worth a pass.
 ///
 /// It is when the words or the kind of failure have changed, and always while the UPS is on battery, in forced shutdown
-/// or unreadable: the policy counts such polls. A quiet poll on mains wakes nobody.
+/// or unreadable: the policy counts such polls. A discharge beside OL is worth one when its charge moves. A quiet poll on mains
+/// wakes nobody.
 pub fn is_worth_a_pass(before: &Reading<UpsReading>, after: &Reading<UpsReading>) -> bool {
     match after {
         Reading::Unknown { .. } => true,
@@ -100,7 +105,10 @@ pub fn is_worth_a_pass(before: &Reading<UpsReading>, after: &Reading<UpsReading>
             let is_drawn = status.has(UpsWord::Dischrg) && !status.has(UpsWord::Ol);
             let needs_counting =
                 is_drawn || [UpsWord::Ob, UpsWord::Lb, UpsWord::Fsd].iter().any(|word| status.has(*word));
-            needs_counting || before.value().is_none_or(|earlier| earlier.status != value.status)
+            let moves = || before.value().is_none_or(|earlier| earlier.charge_percent != value.charge_percent);
+            needs_counting
+                || status.has(UpsWord::Dischrg) && moves()
+                || before.value().is_none_or(|earlier| earlier.status != value.status)
         }
     }
 }
@@ -153,6 +161,8 @@ struct Watch {
     failures: u32,
     /// Whether the UPS knows the command of its `cut_load`; asked anew on each connection, and after a failure.
     knows_cut: Option<bool>,
+    /// When that was asked last.
+    asked_cut: Option<Instant>,
     /// What the last login came to, so that only a change is logged.
     login: Login,
     /// Why the password file could not be read last, in words, for the same reason.
@@ -176,6 +186,7 @@ impl Watch {
                             LoadCutReading {
                                 is_known: self.knows_cut,
                                 delay: parse_seconds(variables.get("ups.delay.shutdown")),
+                                login: self.no_command(),
                             },
                         );
                     }
@@ -188,6 +199,8 @@ impl Watch {
                     }
                 }
                 Err(error) => {
+                    // Another driver may stand behind the name when it answers again.
+                    self.knows_cut = None;
                     self.failures = self.failures.saturating_add(1);
                     let kind = error.kind();
                     let detail = describe(&error);
@@ -239,10 +252,27 @@ impl Watch {
         answer
     }
 
-    /// Learns once a connection whether the UPS knows the command that cuts its load.
+    /// Why upsd will take no command, as far as the last login shows. One that is refused at LOGIN alone may be a user with
+    /// `instcmds`, which is all that a command needs.
+    fn no_command(&self) -> Option<String> {
+        match (&self.login, &self.password_failure) {
+            (Login::Failed(failure), _) if !failure.is_of_login_alone() => {
+                Some(format!("upsd takes no command: {failure}"))
+            }
+            (Login::None, Some(why)) => Some(format!("upsd takes no command without a password: {why}")),
+            (Login::None | Login::Taken | Login::Failed(_), _) => None,
+        }
+    }
+
+    /// Learns whether the UPS knows the command that cuts its load: once a connection, and again now and then while it does not.
     async fn ask_for_commands(&mut self) {
-        let (None, Some(cut)) = (self.knows_cut, &self.ups.cut_load) else { return };
+        let Some(cut) = &self.ups.cut_load else { return };
+        let is_due = self.asked_cut.is_none_or(|asked| asked.elapsed() >= ASKS_AGAIN);
+        if self.knows_cut == Some(true) || self.knows_cut == Some(false) && !is_due {
+            return;
+        }
         let Some(mut client) = self.client.take() else { return };
+        self.asked_cut = Some(Instant::now());
         match client.list_commands(&self.ups.nut_name, self.timeout).await {
             Ok(commands) => self.knows_cut = Some(commands.contains(&cut.command)),
             Err(error) => tracing::debug!(ups = %self.name, error = %describe(&error), "commands cannot be listed"),
@@ -409,6 +439,18 @@ mod tests {
         assert!(is_worth_a_pass(&known("OB"), &known("OL")));
         assert!(is_worth_a_pass(&Reading::not_yet(), &known("OL")));
         assert!(is_worth_a_pass(&lost(FailureKind::DataStale), &known("OL")));
+    }
+
+    #[test]
+    fn a_discharge_beside_ol_wakes_where_its_charge_moves() {
+        let with = |charge: f64| match known("OL DISCHRG") {
+            Reading::Known { value, began } => {
+                Reading::known(UpsReading { charge_percent: Some(charge), ..value }, began)
+            }
+            other => other,
+        };
+        assert!(!is_worth_a_pass(&with(97.0), &with(97.0)));
+        assert!(is_worth_a_pass(&with(97.0), &with(96.0)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::ledger::LoadCut;
 use crate::model::{NodeName, Now, UpsName};
 use crate::snapshot::{LoadCutReading, UpsWord};
 use crate::status::{HostState, UpsVerdict};
+use crate::tracker::UpsMemory;
 
 /// How long telling a UPS may take; upsd answers when its driver has taken the command, drivers within a second or two.
 pub(super) const CUT_LIMIT: Duration = Duration::from_secs(10);
@@ -157,8 +158,19 @@ fn may_be_told(scene: &Scene<'_>, ups: &UpsName) -> bool {
         Progress::Running => false,
         // This host still runs although its UPS was told, and its delay is over: that never happened.
         Progress::Sent { .. } | Progress::InDoubt { .. } if feeds_own_host(scene, ups) => true,
-        Progress::Sent { .. } | Progress::InDoubt { .. } | Progress::Done => !is_of_this_run,
+        Progress::Sent { .. } | Progress::InDoubt { .. } | Progress::Done => !is_of_this_run && !is_coming(scene, ups),
     }
+}
+
+/// Whether a cut was told in this outage, or may still come: another run neither repeats it nor begins its delay anew.
+fn is_coming(scene: &Scene<'_>, ups: &UpsName) -> bool {
+    let Some(mark) = scene.ledger.load_cuts.get(ups) else { return false };
+    let cut = scene.config.upses.get(ups).and_then(|one| one.cut_load.as_ref());
+    let outage = scene.memory.upses.get(ups).and_then(|polls| polls.outage.as_ref());
+    let is_of_this_boot = mark.told.boot_id == scene.now.boot_id;
+    let is_of_this_outage = outage.is_some_and(|it| is_of_this_boot && it.since <= mark.told.boottime);
+    let is_over = is_over(mark, cut.map(|cut| (cut, scene.snapshot.load_cuts.get(ups))), scene.now);
+    is_of_this_outage || !is_over
 }
 
 /// The end of an override's descent: tells every UPS on battery whose hosts are off, before this host goes. Says
@@ -260,7 +272,8 @@ fn was_accepted(scene: &Scene<'_>, name: &NodeName) -> bool {
 /// Whether a UPS says now that it is on battery. One that has fallen silent may have its mains back, and hosts with them.
 fn says_on_battery(scene: &Scene<'_>, ups: &UpsName) -> bool {
     let said = scene.snapshot.upses.get(ups).and_then(|it| it.fresh(scene.now, scene.config.ups_policy.max_age));
-    said.is_some_and(|reading| reading.status.has(UpsWord::Ob))
+    let meant = scene.memory.upses.get(ups).and_then(UpsMemory::latest);
+    said.is_some_and(|said| meant.as_ref().unwrap_or(said).status.has(UpsWord::Ob))
 }
 
 /// Whether its last word is so young that the next one may still come.
@@ -299,7 +312,8 @@ fn unable(scene: &Scene<'_>, ups: &UpsName) -> Option<String> {
 /// In calm times: says what would keep a load from being cut.
 pub(super) fn warn_early(scene: &Scene<'_>, draft: &mut Draft) {
     for (ups, _) in cuts(scene) {
-        if let Some(why) = unable(scene, ups) {
+        let login = || scene.snapshot.load_cuts.get(ups).and_then(|said| said.login.clone());
+        if let Some(why) = unable(scene, ups).or_else(login) {
             refused(draft, ups, why);
         }
     }

@@ -26,8 +26,15 @@ pub use self::line::{Line, Outage};
 /// A charge up to this, percent, may stand for as long as it likes.
 const REPEATS_CHARGE: f64 = 5.0;
 
+/// Garbled answers that come again within this time are none.
+const GARBLED_AGAIN: Duration = Duration::from_secs(600);
+
 /// A charge of 0 that stands on line for so long without charging is no measurement.
 const ZERO_CHARGE: Duration = Duration::from_secs(120);
+
+/// A calibration takes the UPS off the mains at once. A CAL that had stood for longer when OB came is a flag that some
+/// UPSes leave behind after a self-test, and no reason to ignore a real outage.
+const CAL_BEFORE_OB: Duration = Duration::from_secs(60);
 
 /// The last polls of one UPS. Times are boottimes of the hecate host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +77,9 @@ pub struct UpsMemory {
     pub line: Option<Line>,
     /// The outage that is not over: mains have not stood since.
     pub outage: Option<Outage>,
+    /// When the latest outages began, the present one at the end; at most [`UpsMemory::OUTAGES_MAX`].
+    #[serde(default)]
+    pub outages: VecDeque<Seconds>,
     /// The last figures that were told.
     pub figures: Option<Figures>,
     /// The polls in a row that say, each alone, that the time has come.
@@ -80,6 +90,9 @@ pub struct UpsMemory {
     pub zero_charge_since: Option<Duration>,
     /// A runtime that has grown by a second a second since the battery is drawn from: a counter, no estimate.
     pub climb: Option<Climb>,
+    /// When an outage was last forgotten whose answers were garbled.
+    #[serde(default)]
+    pub forgot_garbled: Option<Seconds>,
     /// What is said to be a discharge although mains are said to be there.
     pub discharge: Option<OnLineDischarge>,
     /// What it said last ...
@@ -154,6 +167,8 @@ impl UpsMemory {
     pub const SAMPLES_MAX: usize = 120;
     /// Since when a word stands that may have stood from the beginning of this boot, or before it.
     pub const ALL_ALONG: Duration = Duration::ZERO;
+    /// More than a storm brings while somebody is silent.
+    pub const OUTAGES_MAX: usize = 8;
     /// More than change within a minute.
     pub const CHARGES_MAX: usize = 30;
 
@@ -173,10 +188,12 @@ impl UpsMemory {
             charges: self.charges.clone(),
             line: self.line.clone(),
             outage: self.outage.clone(),
+            outages: self.outages.clone(),
             figures: self.figures.clone(),
             low: self.low.clone(),
             zero_charge_since: self.zero_charge_since,
             climb: self.climb.clone(),
+            forgot_garbled: self.forgot_garbled,
             discharge: self.discharge.clone(),
             said: self.said.clone(),
             same_since: self.same_since,
@@ -192,7 +209,9 @@ impl UpsMemory {
             && self.saw_fsd_rise == other.saw_fsd_rise
             && self.runtime_since == other.runtime_since
             && self.zero_charge_since == other.zero_charge_since
+            && self.forgot_garbled == other.forgot_garbled
             && self.discharge.is_some() == other.discharge.is_some()
+            && self.outages == other.outages
             && since(self) == since(other);
         is_alike
             && (is_calm
@@ -249,6 +268,29 @@ impl UpsMemory {
         self.samples.push_back(UpsSample { began, reading: reading.clone() });
     }
 
+    /// Its last answer, as it is meant: with OL and OB where its driver leaves them out, and without what is stuck. None after a
+    /// restart, until it is polled.
+    pub fn latest(&self) -> Option<UpsReading> {
+        let reading = &self.samples.back()?.reading;
+        let stuck = [UpsWord::Cal, UpsWord::Test].into_iter().filter(|word| self.is_stuck(*word, &reading.status));
+        let status = stuck.fold(reading.status.clone(), |status, word| status.without(word));
+        Some(UpsReading { status, ..reading.clone() })
+    }
+
+    /// CAL or TEST that stood long before OB came. What began as a test is one, also where the word was away for a moment.
+    pub fn is_stuck(&self, word: UpsWord, status: &UpsStatus) -> bool {
+        if self.outage.as_ref().is_some_and(|outage| outage.is_test) {
+            return false;
+        }
+        let since = |word| self.words_since.get(&word).copied();
+        match (since(word), since(UpsWord::Ob)) {
+            // This host may have been up for less than that.
+            (Some(Self::ALL_ALONG), Some(_)) => status.has(word),
+            (Some(cal), Some(ob)) => status.has(word) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
+            (_, _) => false,
+        }
+    }
+
     /// Whether a word stood on line already when the outage began: it is no news of the outage.
     pub fn stood_on_line(&self, word: UpsWord) -> bool {
         let since = |word| self.words_since.get(&word).copied();
@@ -266,8 +308,12 @@ impl UpsMemory {
                 .last_word()
                 .is_some_and(|last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy));
         }
-        self.words_since.retain(|word, _| reading.status.has(*word));
         let discharging = self.discharge.as_ref().filter(|one| one.is_believed).map(|one| one.from.began);
+        // One that rose on battery and outlives it is a latch: upsd takes none back (server/upsd.c).
+        if reading.status.has(UpsWord::Ol) && self.words_since.contains_key(&UpsWord::Ob) {
+            self.saw_fsd_rise = false;
+        }
+        self.words_since.retain(|word, _| reading.status.has(*word));
         for word in reading.status.words.iter() {
             // What the first answer on line has beside it may have stood all along.
             let may_be_old = is_first && reading.status.has(UpsWord::Ol);
@@ -296,6 +342,11 @@ impl UpsMemory {
                 let goes_on = self.last.is_some_and(|last| began.saturating_sub(last) <= Self::gap_max(policy));
                 let before = self.figures.as_ref().and_then(|figures| figures.charge);
                 let garbled = Garbled::of(reading, before).filter(|_| is_first && goes_on);
+                if is_first {
+                    let surplus = (self.outages.len() + 1).saturating_sub(Self::OUTAGES_MAX);
+                    self.outages.drain(..surplus);
+                    self.outages.push_back(Seconds(new.since));
+                }
                 let outage = self.outage.get_or_insert(new);
                 // Once it tells anything else it is an outage.
                 let is_zeros = Garbled::of(reading, None).is_some();
@@ -305,7 +356,7 @@ impl UpsMemory {
             }
             Sense::OnLine | Sense::ForcedOnLine | Sense::DischargingOnLine => {
                 let charge = reading.charge_percent;
-                let after_garbled = self.outage.take_if(|outage| outage.never_was(charge, began, policy)).is_some();
+                let after_garbled = self.forgets_garbled(reading, began, policy);
                 let goes_on = |line: &Line| line.goes_on(began, charge, policy);
                 let last_drawn = self.outage.as_ref().and_then(|outage| outage.charge_left(policy));
                 let before = self.line.as_ref().and_then(|line| line.drawn_until);
@@ -315,7 +366,7 @@ impl UpsMemory {
                     None => self.line.as_ref().is_some_and(|line| line.was_pit),
                 };
                 let begin = || Line { drawn_until, was_pit, after_garbled, ..Line::begin(began, charge, last_drawn) };
-                let mut line = self.line.take().filter(goes_on).unwrap_or_else(begin);
+                let mut line = self.line.take().filter(|line| goes_on(line) && !after_garbled).unwrap_or_else(begin);
                 (line.last, line.charge) = (began, charge);
                 if sense == Sense::DischargingOnLine {
                     line.discharged = Some(began);
@@ -330,6 +381,21 @@ impl UpsMemory {
             }
             Sense::Silent | Sense::Bypassed => {}
         }
+    }
+
+    /// Forgets an outage whose answers were garbled, once the charge shows it; not a second one a moment later: a battery at its
+    /// end says so too, where mains come and go. Says whether it did.
+    fn forgets_garbled(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) -> bool {
+        let was_forgotten = self.forgot_garbled.is_some_and(|at| began.saturating_sub(at.0) < GARBLED_AGAIN);
+        let never_was = self.outage.as_ref().and_then(|outage| outage.never_was(reading, began, policy));
+        let forgets = never_was == Some(true) && !was_forgotten;
+        if forgets {
+            self.outage = None;
+            self.forgot_garbled = Some(Seconds(began));
+        } else if let Some(outage) = self.outage.as_mut().filter(|_| never_was.is_some() || was_forgotten) {
+            outage.garbled = None;
+        }
+        forgets
     }
 
     /// Since when it repeats itself word by word and figure by figure, on battery: no battery that is drawn from does for long. None

@@ -131,7 +131,7 @@ impl World {
         }
         if let Some((delay, _)) = spec.cut_delay {
             let is_known = reading.value().map(|_| true);
-            let cut = LoadCutReading { is_known, delay: Some(Duration::from_secs_f64(delay)) };
+            let cut = LoadCutReading { is_known, delay: Some(Duration::from_secs_f64(delay)), login: None };
             eyes.snapshot.load_cuts.insert(spec.ups(), cut);
         }
         eyes.snapshot.upses.insert(spec.ups(), reading);

@@ -54,6 +54,11 @@ impl LoginFailure {
         Self { verb, why }
     }
 
+    /// Whether upsd took user and password, and refused no more than to count hecate among the UPS' clients.
+    pub fn is_of_login_alone(&self) -> bool {
+        self.verb == "LOGIN" && matches!(self.why, Why::Refused(_))
+    }
+
     /// What the operator can do about it.
     pub fn hint(&self) -> &'static str {
         match &self.why {

@@ -30,6 +30,11 @@ const LB_DOUBTED_TIMES: u32 = 2;
 /// Where nothing tells a time, a charge this low is the last moment: the last points go in no time.
 const LAST_CHARGE: f64 = 10.0;
 
+/// So many points are lost on no mains ...
+const FALL_ON_LINE: f64 = 10.0;
+/// ... where so many of them went within the latest minutes.
+const FALL_GOES_ON: f64 = 3.0;
+
 /// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
 const BARE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -62,6 +67,10 @@ pub struct Assessment {
     pub is_lately_silent: bool,
     /// What a host may count on that stays to the last: half of what was never proven. None where nobody can say.
     pub sure_left: Option<Duration>,
+    /// What its last figures leave, not halved, where it has been silent for longer than a moment: for whoever is left alone on it.
+    pub told_left: Option<Duration>,
+    /// Whether it says that mains feed its load past the battery.
+    pub is_bypassed: bool,
     /// The polls in a row that say, each alone, that the time has come.
     pub low: Option<LowRun>,
     /// For how long it has said OB without a word of OL in between.
@@ -100,6 +109,8 @@ impl Assessment {
             is_brief: false,
             is_lately_silent: false,
             sure_left: None,
+            told_left: None,
+            is_bypassed: false,
             low: None,
             drawn_for: None,
             is_bare: false,
@@ -182,6 +193,11 @@ impl Look<'_> {
             Sense::Calibrating => self.calibrating(status),
             Sense::LowOnBattery => self.low_on_battery(status),
             Sense::OnBattery => self.on_battery(status),
+            Sense::DischargingOnLine | Sense::OnLine if self.falls_on_line() => {
+                let status = status.without(UpsWord::Ol).with(UpsWord::Ob);
+                let assessment = if self.has_come_low() { self.low_on_line(&status) } else { self.on_battery(&status) };
+                Assessment { evidence: format!("says OL, but is drawn from: {}", assessment.evidence), ..assessment }
+            }
             Sense::DischargingOnLine | Sense::OnLine => {
                 // Mains that have not stood end no run: a generator that hunts sends the UPS to battery every few seconds.
                 let is_known = self.polls.samples.len() > 1 && self.polls.outage.is_some();
@@ -191,8 +207,38 @@ impl Look<'_> {
                 Assessment { low, ..self.verdict(UpsVerdict::OnLine, status.to_string()) }
             }
             // What was last known goes on for as long as it would without an answer.
-            Sense::Bypassed => self.lost(&format!("mains feed the load past the battery ({status})")),
+            Sense::Bypassed => {
+                let lost = self.lost(&format!("mains feed the load past the battery ({status})"));
+                Assessment { is_bypassed: true, ..lost }
+            }
             Sense::Silent => self.lost(&format!("says only \"{status}\"")),
+        }
+    }
+
+    /// Whether its charge falls although it says OL, as it does on no mains: something else says that they are gone, or its own last
+    /// warning came with it. Some firmware goes on saying OL with its plug pulled, beside figures that are true.
+    fn falls_on_line(&self) -> bool {
+        let Some((line, last)) = self.polls.line.as_ref().zip(self.polls.samples.back()) else { return false };
+        let Some(charge) = time_left::charge(self.polls, last) else { return false };
+        let fell = |before: f64| before - charge;
+        let goes_on = line.settled.is_some_and(|(_, before)| fell(before) >= FALL_GOES_ON);
+        let is_deep = line.first_charge.is_some_and(|first| fell(first) >= FALL_ON_LINE);
+        goes_on && is_deep && (self.is_confirmed || self.has_come_low() && charge < LB_DOUBTED_CHARGE)
+    }
+
+    /// Whether LB came on these mains, and has stood for the debounce.
+    fn has_come_low(&self) -> bool {
+        let since = self.polls.words_since.get(&UpsWord::Lb).copied();
+        let heeded = self.polls.samples.back().is_some_and(|last| self.heeded(&last.reading).has(UpsWord::Lb));
+        let came = since.zip(self.polls.line.as_ref()).filter(|(since, line)| *since > line.since);
+        came.is_some_and(|(since, _)| heeded && self.now.since(since) >= self.policy.debounce)
+    }
+
+    fn low_on_line(&self, status: &UpsStatus) -> Assessment {
+        Assessment {
+            is_urgent: true,
+            sure_left: None,
+            ..self.verdict(UpsVerdict::Critical, format!("low battery ({status})"))
         }
     }
 
@@ -251,7 +297,7 @@ impl Look<'_> {
         };
         // A word that always stood says that the battery is worn, not that it ends now: it waits for the debounce.
         let must_wait = is_doubted || self.polls.stood_on_line(words[1]);
-        let must_stand = if must_wait { self.policy.ob_lb.max(self.policy.debounce) } else { self.policy.ob_lb };
+        let must_stand = if must_wait { self.policy.ob_lb.max(self.doubt()) } else { self.policy.ob_lb };
         if stood >= must_stand {
             let evidence = format!("low battery while on battery for {} s ({status})", stood.as_secs());
             return Assessment { is_urgent: true, sure_left: None, ..self.verdict(UpsVerdict::Critical, evidence) };
@@ -259,12 +305,23 @@ impl Look<'_> {
         self.on_battery(status)
     }
 
-    /// The charge of the answer a moment before.
+    /// For how long a word must stand that may be one odd answer: for more than one read of its driver.
+    fn doubt(&self) -> Duration {
+        let interval = self.polls.samples.back().map_or(Duration::ZERO, |last| last.reading.words_interval());
+        self.policy.debounce.max(interval + interval / 4)
+    }
+
+    /// The charge of the read a moment before: the same figures again are the same read.
     fn charge_before(&self, index: usize) -> Option<f64> {
-        let began = self.polls.samples.get(index)?.began;
-        let before = self.polls.samples.get(index.checked_sub(1)?)?;
-        let is_near = began.saturating_sub(before.began) <= UpsMemory::gap_max(self.policy);
-        before.reading.charge_percent.filter(|_| is_near)
+        let sample = self.polls.samples.get(index)?;
+        let within = UpsMemory::gap_max(self.policy).max(sample.reading.figures_after());
+        let is_near = |one: &&UpsSample| sample.began.saturating_sub(one.began) <= within;
+        let is_same = |one: &&UpsSample| {
+            let after = sample.reading.figures_after();
+            one.reading.charge_percent == sample.reading.charge_percent && sample.began - one.began < after
+        };
+        let mut earlier = self.polls.samples.range(..index).rev().take_while(is_near);
+        earlier.find(|one| !is_same(one))?.reading.charge_percent
     }
 
     /// Whether the charge is far below the one of the answer a moment before.
@@ -494,6 +551,8 @@ impl Look<'_> {
             is_brief: false,
             is_lately_silent: false,
             sure_left: self.sure_left(),
+            told_left: None,
+            is_bypassed: false,
             low: None,
             drawn_for: self.polls.drawn_from.as_ref().map(|from| self.now.since(from.began)),
             is_bare: self.polls.samples.back().is_some_and(time_left::is_bare),

@@ -68,7 +68,14 @@ impl Load<'_> {
     }
 
     /// What becomes of the hecate host's own supply, where its last moment is so long before the end.
-    pub(super) fn own_supply(&self, power: &Power, ending: &BTreeSet<UpsName>, last: Duration) -> OwnSupply {
+    /// Where everybody else is off a silent UPS is drawn from by next to nothing, and nobody but this host is at stake.
+    pub(super) fn own_supply(
+        &self,
+        power: &Power,
+        ending: &BTreeSet<UpsName>,
+        last: Duration,
+        is_alone: bool,
+    ) -> OwnSupply {
         // Nothing would switch this host on again where a feed that says nothing has its mains.
         let holds = |ups: &UpsName| holds(power, ups) || power.upses.get(ups).is_some_and(|one| one.is_lately_silent);
         let is_ending = |ups: &UpsName| ending.contains(ups);
@@ -76,7 +83,15 @@ impl Load<'_> {
         if left >= self.min_supplies || !self.feeds.iter().any(is_ending) {
             return OwnSupply::Holds;
         }
-        let sure = |ups: &UpsName| power.upses.get(ups).and_then(|one| one.sure_left);
+        let sure = |ups: &UpsName| {
+            let one = power.upses.get(ups)?;
+            match one.told_left.filter(|_| is_alone) {
+                // Mains that feed the load past the battery are mains.
+                _ if one.is_bypassed => Some(Duration::MAX),
+                Some(left) => Some(left),
+                None => one.sure_left,
+            }
+        };
         let is_over = |ups: &UpsName| sure(ups).is_some_and(|left| left <= last);
         let says_so = |ups: &UpsName| power.upses.get(ups).is_some_and(Assessment::says_that_it_ends);
         let is_short = |is_lost: &dyn Fn(&UpsName) -> bool| {

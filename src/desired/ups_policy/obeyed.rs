@@ -81,7 +81,7 @@ pub(super) fn effective(sources: &Sources<'_>) -> Effective {
     let own = all.iter().find(|load| load.node.is_none());
     let own_supply = own.map_or(OwnSupply::Holds, |own| {
         let last = config.own_host.power_off_time.mul_f64(config.ups_policy.runtime_safety_factor);
-        let supply = own.own_supply(power, &ending_upses, last);
+        let supply = own.own_supply(power, &ending_upses, last, sources.is_alone());
         if supply != OwnSupply::Holds && sources.has_just_booted_for(own) { OwnSupply::Unsure } else { supply }
     });
     Effective {
@@ -186,6 +186,20 @@ impl Sources<'_> {
             }
         };
         self.config.nodes.keys().filter(has_booted).cloned().collect()
+    }
+
+    /// Whether every other host that goes off was told to, and answers no more.
+    fn is_alone(&self) -> bool {
+        let own = self.config.own_host.node.as_ref();
+        let mut others = self.config.managed().filter(|(name, node)| node.power_off && Some(*name) != own);
+        others.all(|(name, _)| {
+            let reading = self.snapshot.hosts.get(name);
+            let answers = reading.is_some_and(|it| match it.fresh(self.now, self.config.reconcile.host_max_age) {
+                Some(_) => true,
+                None => it.failure().is_some_and(|why| why.kind.is_answer()),
+            });
+            self.ledger.powered_off.contains_key(name) && !answers
+        })
     }
 
     /// Whether this host was powered off and has booted since, and no UPS of its own has said for long enough now that it is on

@@ -15,9 +15,15 @@ use crate::tracker::{Memory, UpsMemory};
 /// A witness counts as gone only if it was there before the UPS said its last word.
 const WITNESS_BEFORE: Duration = Duration::from_secs(600);
 
+/// ... and this long before the present word of one that speaks: so long a charge may fall beside OL.
+const WITNESS_BEFORE_WORDS: Duration = Duration::from_secs(2 * 3600);
+
 /// A UPS whose last word came within this time of another's loss of mains went with it. Its link dies at the transfer, and upsd
 /// hands the last word on until the driver has missed a read and its MAXAGE is over: 15 to 90 s, as people set it.
 const WITH_ANOTHER: Duration = Duration::from_secs(120);
+
+/// Outages within this time are of one storm.
+const STORM: Duration = Duration::from_secs(12 * 3600);
 
 /// What says that the mains of a silent UPS are gone.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +75,7 @@ impl Others<'_> {
                 let seen = self.memory.upses.get(self.name).and_then(|polls| polls.witness_seen);
                 // Where the outage is older than this boot nobody could see it.
                 let since = match seen {
-                    Some(seen) => (seen + WITNESS_BEFORE >= last_word).then_some(seen),
+                    Some(seen) => (seen + self.witness_before() >= last_word).then_some(seen),
                     None => self.silent_since_boot(),
                 }?;
                 (self.witness() == Some(false)).then_some(Gone { why, since })
@@ -78,6 +84,11 @@ impl Others<'_> {
                 .says_that_mains_are_gone(other)
                 .then(|| Gone { why, since: self.outage_of(other).unwrap_or(self.now.boottime) }),
         }
+    }
+
+    /// How long ago a witness may have been seen last: one that speaks has its last word now.
+    fn witness_before(&self) -> Duration {
+        if self.reading(self.name).is_some() { WITNESS_BEFORE_WORDS } else { WITNESS_BEFORE }
     }
 
     /// From when on a silence counts that began before this boot, in an outage: a driver, a witness and the host of a upsd come
@@ -92,8 +103,10 @@ impl Others<'_> {
         witness.fresh(self.now, self.config.ups_policy.max_age).copied()
     }
 
-    fn reading(&self, ups: &UpsName) -> Option<&UpsReading> {
-        self.snapshot.upses.get(ups)?.fresh(self.now, self.config.ups_policy.max_age)
+    /// What a UPS says now, as it is meant.
+    fn reading(&self, ups: &UpsName) -> Option<UpsReading> {
+        let said = self.snapshot.upses.get(ups)?.fresh(self.now, self.config.ups_policy.max_age)?;
+        Some(self.memory.upses.get(ups).and_then(UpsMemory::latest).unwrap_or_else(|| said.clone()))
     }
 
     fn outage_of(&self, ups: &UpsName) -> Option<Duration> {
@@ -144,8 +157,18 @@ impl Others<'_> {
         let is_lost = |ups: &&UpsName| {
             *ups != self.name && (self.says_that_mains_are_gone(ups) || self.fell_silent_on_battery(ups))
         };
-        let lost = self.config.upses.keys().filter(is_lost).filter_map(|ups| self.outage_of(ups));
-        let since = lost.filter(is_near).min()?;
+        // Who fell silent in an earlier outage of the same storm, and has said nothing since, is on the same mains.
+        let fell_with = |ups: &&UpsName| {
+            let polls = self.memory.upses.get(*ups);
+            polls.is_some_and(|polls| {
+                let is_recent = |since: &Duration| self.now.since(*since) <= STORM;
+                let earlier = polls.outages.iter().map(|since| since.0).filter(is_recent);
+                earlier.chain(self.outage_of(ups)).any(|since| is_near(&since))
+            })
+        };
+        let since = |ups: &UpsName| self.outage_of(ups).filter(|since| is_near(since) || *since > last_word);
+        let lost = self.config.upses.keys().filter(is_lost);
+        let since = lost.filter(|ups| fell_with(ups)).filter_map(since).min()?;
         Some(Gone { why: "since another UPS lost its mains", since })
     }
 }

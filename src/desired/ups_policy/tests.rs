@@ -227,7 +227,8 @@ fn low_battery_with_a_full_battery_must_stand_for_the_debounce() {
 
 #[test]
 fn a_calibration_flag_that_stood_before_the_outage_is_stuck() {
-    let stuck = polls().says(120, "OL CAL", Some(3600)).says_each(2, "OB CAL LB", |_| (Some(100), Some(20.0)));
+    let calm = polls().says_each(120, "OL CAL", |_| (Some(3600), Some(25.0)));
+    let stuck = calm.says_each(2, "OB CAL LB", |_| (Some(100), Some(20.0)));
     assert_eq!(stuck.obeys(), ClusterState::Poweroff);
     let warnings: Vec<String> = stuck.rewritten().power.warnings.iter().map(ToString::to_string).collect();
     assert!(warnings.iter().any(|text| text.contains("CAL since before")), "{warnings:?}");

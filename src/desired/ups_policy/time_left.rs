@@ -59,6 +59,11 @@ const CLIFF_STEPS: usize = 3;
 /// ... within this time.
 const CLIFF_TIME: Duration = Duration::from_secs(60);
 
+/// A runtime of up to this that stands is counted down.
+const CONSTANT_LEAST: Duration = Duration::from_secs(3600);
+/// A charge moves by a point within so much of the runtime.
+const CONSTANT_SHARE: f64 = 0.02;
+
 /// A small load moves a charge so much more slowly.
 const SATURATED_PATIENCE: u32 = 20;
 
@@ -129,8 +134,10 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
     let sample = polls.samples.get(index)?;
     // A driver that knows no charge knows no runtime of seconds either.
     let is_void = |runtime: &Duration| polls.is_charge_void() && *runtime < VOID_RUNTIME;
-    let runtime =
-        credible(polls, sample).filter(|runtime| !polls.counts_up(knows.policy.debounce) && !is_void(runtime));
+    // Where the charge stands, or there is none, a runtime of hours that stands as well is no measurement.
+    let is_dead = |runtime: &Duration| is_constant(polls, sample, *runtime, knows.policy);
+    let is_none = |runtime: &Duration| polls.counts_up(knows.policy.debounce) || is_void(runtime) || is_dead(runtime);
+    let runtime = credible(polls, sample).filter(|runtime| !is_none(runtime));
     let Some(runtime) = runtime else {
         let slope = Slope::until(polls, index).filter(|_| !is_charge_frozen(polls, sample, knows.policy))?;
         let said = sample
@@ -153,6 +160,19 @@ fn own_word(polls: &UpsMemory, index: usize, knows: Knows<'_>) -> Option<TimeLef
         }
         Some(_) | None => Some(own),
     }
+}
+
+/// Whether a runtime of hours has been one value for as long as the charge has stood, or has been missing, and that is for longer than any
+/// battery of such a runtime keeps a point of its charge.
+fn is_constant(polls: &UpsMemory, sample: &UpsSample, runtime: Duration, policy: &UpsPolicy) -> bool {
+    let Some(outage) = polls.outage.as_ref().filter(|outage| outage.one_runtime == Some(runtime)) else { return false };
+    let is_idle = sample.reading.load_percent.is_some_and(|load| load <= SATURATED_LOAD);
+    let patience = policy.charge_frozen.max(runtime.mul_f64(CONSTANT_SHARE));
+    let stands = match charge(polls, sample) {
+        Some(_) => polls.is_charge_stuck(sample.began, patience),
+        None => true,
+    };
+    runtime > CONSTANT_LEAST && !is_idle && stands && outage.drawn_until(sample.began) >= patience
 }
 
 /// Whether a poll tells no figures at all.

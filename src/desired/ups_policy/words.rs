@@ -83,8 +83,18 @@ pub const POLICY: [Row; 17] = [
         Sense::DischargingOnLine,
         "as OL, until the charge falls by 5 % in 2 h and as fast as its load empties it, LB comes beside it below 50 %, or it began in an outage: then as OB",
     ),
-    row(&[Ol, Lb], &[], Sense::OnLine, "as OL, with a warning: never a trigger"),
-    row(&[Ol], &[], Sense::OnLine, "mains are there"),
+    row(
+        &[Ol, Lb],
+        &[],
+        Sense::OnLine,
+        "as OL, with a warning; a trigger only where LB came while the charge falls far and fast, and is below 50 %",
+    ),
+    row(
+        &[Ol],
+        &[],
+        Sense::OnLine,
+        "mains are there; but as OB where its charge falls far and fast while its witness is gone or another UPS says OB",
+    ),
     row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
     row(&[By], &[], Sense::Bypassed, "as BYPASS"),
     row(
@@ -97,7 +107,7 @@ pub const POLICY: [Row; 17] = [
         &[],
         &[],
         Sense::Silent,
-        "as no answer; but DISCHRG, LB, DEPLETED or ACFAIL without OL and OB as with OB, and CHRG, BOOST or TRIM as OL while the charge does not fall",
+        "as no answer; but DISCHRG or ACFAIL without OL and OB as with OB, CHRG, BOOST or TRIM as OL while the charge does not fall, and LB or DEPLETED as with OB where they are new and OFF is not said",
     ),
 ];
 

@@ -247,7 +247,8 @@ impl Battery {
             Some(device) => Some(device.clone()).filter(|device| !device.is_empty()),
             None => Some(format!("{name}-{}", self.replaced + 1)),
         };
-        DeviceId { serial, model: Some("simulated".to_owned()), ..DeviceId::default() }
+        let driver = self.profile().map(|profile| profile.driver.clone());
+        DeviceId { serial, model: Some("simulated".to_owned()), driver, ..DeviceId::default() }
     }
 
     /// What it says in `ups.status`.
@@ -301,11 +302,11 @@ impl Battery {
         let cut = self.cut.as_ref()?;
         match self.device.cut {
             CutManner::Silent => None,
-            CutManner::Known => Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay) }),
+            CutManner::Known => Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay), login: None }),
             CutManner::OtherDelay => {
-                Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay / OTHER_DELAY) })
+                Some(LoadCutReading { is_known: Some(true), delay: Some(cut.delay / OTHER_DELAY), login: None })
             }
-            CutManner::Unknown => Some(LoadCutReading { is_known: Some(false), delay: None }),
+            CutManner::Unknown => Some(LoadCutReading { is_known: Some(false), delay: None, login: None }),
         }
     }
 }

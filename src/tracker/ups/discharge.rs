@@ -21,6 +21,12 @@ const DISCHARGE_BELIEVED: f64 = 5.0;
 const DISCHARGE_WITHIN: Duration = Duration::from_secs(2 * 3600);
 /// No battery loses more than this between two answers: a figure that jumps is no discharge.
 const DISCHARGE_STEP: f64 = 2.0;
+/// ... nor, where the driver reads seldom, than so much a second: the smallest batteries give three minutes.
+const DISCHARGE_STEP_A_SECOND: f64 = 0.6;
+/// So often it falls before it is believed.
+const DISCHARGE_STEPS: u32 = 2;
+/// A charge that stood for so long before it falls was not drawn from until then.
+const DISCHARGE_STANDS: Duration = Duration::from_secs(600);
 /// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
 const DISCHARGE_STALE: Duration = Duration::from_secs(60);
 /// CAL or TEST that comes this long after the battery began to be drawn from is not why: no UPS tests its battery in an outage.
@@ -57,6 +63,12 @@ pub struct OnLineDischarge {
     pub fell: f64,
     /// When the charge last fell.
     pub moved: Seconds,
+    /// When its last answer began.
+    #[serde(default)]
+    pub last: Seconds,
+    /// How often the charge has fallen.
+    #[serde(default)]
+    pub steps: u32,
     /// When OB was last said instead: a charge that the driver reads after that may have fallen before.
     #[serde(default)]
     pub drawn: Option<Seconds>,
@@ -104,7 +116,7 @@ impl UpsMemory {
             is_calibration: is_instead_of_ol,
             ..OnLineDischarge::begin(from.clone(), is_believed)
         });
-        discharge.follow(from, credible_runtime(reading.runtime));
+        discharge.follow(from, credible_runtime(reading.runtime), reading.driver_interval.unwrap_or_default());
         let low_since = self.words_since.get(&UpsWord::Lb).copied().filter(|_| status.has(UpsWord::Lb));
         let is_low = low_since.is_some_and(|since| {
             since > discharge.from.began
@@ -131,7 +143,7 @@ impl UpsMemory {
         let status = reading.status.clone();
         let has_any = |words: &[UpsWord]| words.iter().any(|word| status.has(*word));
         let is_away = has_any(&[UpsWord::Nocomm, UpsWord::Wait]) && !has_any(&[UpsWord::Acfail]);
-        let is_drawn = has_any(&[UpsWord::Dischrg, UpsWord::Lb, UpsWord::Depleted, UpsWord::Acfail]);
+        let is_drawn = has_any(&[UpsWord::Dischrg, UpsWord::Acfail]);
         let says_neither = match sense(&status) {
             Sense::Silent => !is_away,
             Sense::Calibrating => status.has(UpsWord::Chrg) && !is_drawn && !has_any(&[UpsWord::Ob]),
@@ -149,7 +161,7 @@ impl UpsMemory {
         let last = || self.outage.as_ref().and_then(|outage| outage.charge);
         let is_settled = |line: &&Line| !line.is_settling(reading, began);
         let before = match &self.line {
-            Some(line) => Some(line).filter(is_settled).and_then(|line| line.settled_charge),
+            Some(line) => Some(line).filter(is_settled).and_then(|line| Some(line.settled?.1)),
             None => last(),
         };
         let fell = before.zip(reading.charge_percent).is_some_and(|(before, now)| before - now >= LEFT_OVER);
@@ -157,10 +169,16 @@ impl UpsMemory {
         let goes_on = self.last.is_some_and(|last| began.saturating_sub(last) <= Self::gap_max(policy));
         let is_left_over = |word: UpsWord| fell && goes_on && self.words_since.contains_key(&word);
         let says_mains = |word: &UpsWord| status.has(*word) && !is_left_over(*word);
+        // A low battery is one that is drawn from, unless mains are said to be there, it was low on them already, or the output
+        // is off: a UPS in its maintenance bypass says OFF, and LB of the battery that was taken out (apc-mib.c).
+        let is_news =
+            |word: &UpsWord| status.has(*word) && (self.line.is_none() || !self.words_since.contains_key(word));
         if is_drawn {
             status.with(UpsWord::Ob)
         } else if [UpsWord::Chrg, UpsWord::Boost, UpsWord::Trim].iter().any(says_mains) {
             status.with(UpsWord::Ol)
+        } else if !status.has(UpsWord::Off) && [UpsWord::Lb, UpsWord::Depleted].iter().any(is_news) {
+            status.with(UpsWord::Ob)
         } else {
             status
         }
@@ -195,11 +213,21 @@ impl UpsMemory {
 impl OnLineDischarge {
     fn begin(from: DrawnFrom, is_believed: bool) -> Self {
         let moved = Seconds(from.began);
-        Self { charge: from.charge, fell: 0.0, moved, drawn: None, from, is_believed, is_calibration: false }
+        Self {
+            charge: from.charge,
+            fell: 0.0,
+            moved,
+            last: moved,
+            steps: 0,
+            drawn: None,
+            from,
+            is_believed,
+            is_calibration: false,
+        }
     }
 
-    /// Takes one more answer in, with the runtime it promises.
-    fn follow(&mut self, now: DrawnFrom, runtime: Option<Duration>) {
+    /// Takes one more answer in, with the runtime it promises, of a driver that reads so often.
+    fn follow(&mut self, now: DrawnFrom, runtime: Option<Duration>, interval: Duration) {
         let step = self.charge.zip(now.charge).map_or(0.0, |(before, charge)| before - charge);
         let stood = now.began.saturating_sub(self.moved.0);
         let most = if now.charge.is_some() { DISCHARGE_FLAT } else { DISCHARGE_MOST };
@@ -210,14 +238,24 @@ impl OnLineDischarge {
             *self = Self { is_calibration: self.is_calibration, ..Self::begin(now, false) };
             return;
         }
-        if step > 0.0 {
-            self.moved = Seconds(now.began);
-        }
         let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < DISCHARGE_STALE);
-        self.fell += if is_stale { 0.0 } else { step.min(DISCHARGE_STEP) };
+        if step > 0.0 {
+            // What is said for hours is drawn from since its charge began to fall.
+            let stood_until = self.last.0.max(now.began.saturating_sub(interval));
+            let stood_for = stood_until.saturating_sub(self.moved.0);
+            if !self.is_believed && stood_for >= DISCHARGE_STANDS {
+                self.from = DrawnFrom { began: stood_until, charge: self.charge, load: now.load };
+                (self.fell, self.steps) = (0.0, 0);
+            }
+            (self.moved, self.steps) = (Seconds(now.began), self.steps + 1);
+        }
+        self.last = Seconds(now.began);
+        let most = DISCHARGE_STEP.max(interval.as_secs_f64() * DISCHARGE_STEP_A_SECOND);
+        self.fell += if is_stale { 0.0 } else { step.min(most) };
         self.charge = now.charge.or(self.charge);
+        let due = runtime.map(|runtime| self.due(now.began, runtime));
         let is_slower = due.is_some_and(|due| self.fell < due * DISCHARGE_PACE);
-        self.is_believed |= self.fell >= DISCHARGE_BELIEVED && !is_slower;
+        self.is_believed |= self.fell >= DISCHARGE_BELIEVED && self.steps >= DISCHARGE_STEPS && !is_slower;
     }
 
     /// By how many points the charge would have fallen by now if its load emptied it as the UPS promises.

@@ -54,9 +54,9 @@ pub struct Line {
     /// `battery.charge` at their beginning.
     #[serde(default)]
     pub first_charge: Option<f64>,
-    /// `battery.charge` once the driver has read it anew since the battery was drawn from: no charge of mains falls below it.
+    /// `battery.charge` some minutes ago, read since the battery was drawn from: on mains it falls by no more than it drifts.
     #[serde(default)]
-    pub settled_charge: Option<f64>,
+    pub settled: Option<(Seconds, f64)>,
     /// Since when the charge has not moved by a point and nothing is said of charging.
     #[serde(default, with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
@@ -243,14 +243,22 @@ impl Outage {
         self.charge.map(|last| if highest - last > STEADY_STEP { highest } else { last })
     }
 
-    /// Whether it never was: its few answers were garbled, and the charge is what it was before them.
-    pub(super) fn never_was(&self, charge: Option<f64>, began: Duration, policy: &UpsPolicy) -> bool {
-        let is_back = self.garbled.as_ref().is_some_and(|garbled| match (garbled.before, charge) {
+    /// Whether it never was: its few answers were garbled, and the charge is what it was before them. None while the driver has
+    /// not read the charge anew.
+    pub(super) fn never_was(&self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) -> Option<bool> {
+        let Some(garbled) = &self.garbled else { return Some(false) };
+        let interval = reading.words_interval();
+        let most = policy.debounce.max(interval + interval / 4);
+        let goes_on = UpsMemory::gap_max(policy).max(reading.figures_after());
+        if self.last.saturating_sub(self.since) >= most || began.saturating_sub(self.last) > goes_on {
+            return Some(false);
+        }
+        let is_back = match (garbled.before, reading.charge_percent) {
             (Some(before), Some(charge)) => before - charge < GARBLED_BACK,
             (before, charge) => before.is_none() && charge.is_none(),
-        });
-        let goes_on = began.saturating_sub(self.last) <= UpsMemory::gap_max(policy);
-        is_back && goes_on && self.last.saturating_sub(self.since) < policy.debounce
+        };
+        let is_read = began.saturating_sub(self.last) >= reading.figures_after();
+        (is_back || is_read).then_some(is_back)
     }
 
     /// Whether the charge was seen to fall in it.
@@ -275,7 +283,7 @@ impl Line {
             last: began,
             charge,
             first_charge: charge,
-            settled_charge: charge,
+            settled: charge.map(|charge| (Seconds(began), charge)),
             flat_since: None,
             flat_charge: None,
             mark: last_drawn.or(charge).map(|charge| (Seconds(began), charge)),
@@ -292,8 +300,9 @@ impl Line {
     pub(super) fn follow_charge(&mut self, reading: &UpsReading, began: Duration) {
         let (charge, is_charging) = (reading.charge_percent, reading.status.has(UpsWord::Chrg));
         self.has_charged |= is_charging;
-        if self.settled_charge.is_none() || self.is_settling(reading, began) {
-            self.settled_charge = charge;
+        let is_old = self.settled.is_none_or(|(at, _)| began.saturating_sub(at.0) >= RISE_TIME);
+        if is_old || self.is_settling(reading, began) {
+            self.settled = charge.map(|charge| (Seconds(began), charge));
         }
         let Some(charge) = charge else {
             (self.flat_since, self.flat_charge) = (None, None);

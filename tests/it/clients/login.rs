@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use super::*;
 use hecate::config::CutLoad;
+use hecate::snapshot::LoadCutReading;
 
 /// What was logged on this thread while it lives.
 struct Log {
@@ -309,4 +310,65 @@ async fn a_ups_whose_load_is_to_be_cut_is_asked_on_one_connection() {
     let watched = Watched::over(&BTreeMap::from([(UpsName::from("u"), with_cut)]), SECOND);
     is_read_on(&watched, &upsd).await;
     assert_eq!((count(&upsd, "LOGIN"), count(&upsd, "LIST CMD")), (1, 1), "{:?}", upsd.heard());
+}
+
+/// A UPS with `cut_load` behind this server, read with these credentials.
+fn watch_cut(upsd: &FakeUpsd, password_file: Option<PathBuf>) -> Watched {
+    let cut = CutLoad { command: "shutdown.return".to_owned(), delay: 120 * SECOND };
+    let username = password_file.as_ref().map(|_| "monuser".to_owned());
+    let one = Ups { username, password_file, cut_load: Some(cut), ..ups(upsd.port) };
+    Watched::over(&BTreeMap::from([(UpsName::from("u"), one)]), SECOND)
+}
+
+/// Waits until what is said of the cut is as expected.
+async fn until_cut(watched: &Watched, is_as_expected: impl Fn(&LoadCutReading) -> bool) {
+    let watching = async {
+        while !watched.upses.load_cuts().values().any(&is_as_expected) {
+            watched.wake.notified().await;
+        }
+    };
+    let timed_out = tokio::time::timeout(LIMIT, watching).await.is_err();
+    assert!(!timed_out, "{:?}", watched.upses.load_cuts());
+}
+
+#[tokio::test]
+async fn a_driver_that_was_replaced_is_asked_for_its_commands_anew() {
+    let first = [answer(list(&[("ups.status", "OL")])), answer(commands(&["beeper.off"]))];
+    let away = [answer("ERR DRIVER-NOT-CONNECTED\n")];
+    let again = [answer(list(&[("ups.status", "OL")])), answer(commands(&["shutdown.return"]))];
+    let lists = ["OB", "OL"].repeat(500).into_iter().map(|status| answer(list(&[("ups.status", status)])));
+    let turns = first.into_iter().chain(away).chain(again).chain(lists).collect();
+    let upsd = FakeUpsd::start(turns).await;
+    let watched = watch_cut(&upsd, None);
+    until_cut(&watched, |said| said.is_known == Some(true)).await;
+    assert_eq!(count(&upsd, "LIST CMD"), 2, "{:?}", upsd.heard());
+}
+
+#[tokio::test]
+async fn a_password_that_is_missing_or_refused_is_told_before_a_load_is_to_be_cut() {
+    let reads = || {
+        let known = [answer(list(&[("ups.status", "OL")])), answer(commands(&["shutdown.return"]))];
+        let lists = ["OB", "OL"].repeat(500).into_iter().map(|status| answer(list(&[("ups.status", status)])));
+        known.into_iter().chain(lists)
+    };
+    let refused = FakeUpsd::start([answer("ERR ACCESS-DENIED\n")].into_iter().chain(reads()).collect()).await;
+    let secret = Secret::new("secret");
+    let watched = watch_cut(&refused, Some(secret.path()));
+    let says = |said: &LoadCutReading, text: &str| said.login.as_deref().is_some_and(|login| login.contains(text));
+    until_cut(&watched, |said| says(said, "USERNAME was answered with ERR ACCESS-DENIED")).await;
+    let open = FakeUpsd::start(reads().collect()).await;
+    let watched = watch_cut(&open, Some(PathBuf::from("/nonexistent/password")));
+    until_cut(&watched, |said| says(said, "without a password")).await;
+}
+
+#[tokio::test]
+async fn a_user_that_may_only_send_commands_is_no_reason_to_warn_of_the_cut() {
+    let login = [answer("OK\n"), answer("OK\n"), answer("ERR ACCESS-DENIED\n")];
+    let known = [answer(list(&[("ups.status", "OL")])), answer(commands(&["shutdown.return"]))];
+    let lists = ["OB", "OL"].repeat(500).into_iter().map(|status| answer(list(&[("ups.status", status)])));
+    let upsd = FakeUpsd::start(login.into_iter().chain(known).chain(lists).collect()).await;
+    let secret = Secret::new("secret");
+    let watched = watch_cut(&upsd, Some(secret.path()));
+    until_cut(&watched, |said| said.is_known == Some(true)).await;
+    assert!(watched.upses.load_cuts().values().all(|said| said.login.is_none()), "{:?}", watched.upses.load_cuts());
 }

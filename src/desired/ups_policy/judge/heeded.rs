@@ -6,15 +6,10 @@ use std::time::Duration;
 
 use super::{Look, is_on_line};
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
-use crate::tracker::UpsMemory;
 
 /// A forced-shutdown flag raised while on line is obeyed for so long: long enough for every path to end, short enough
 /// that a flag which upsd latches (upsd(8): only a restart clears it) does not keep the cluster dark for ever.
 const FSD_ON_LINE_OBEYED: Duration = Duration::from_secs(600);
-
-/// A calibration takes the UPS off the mains at once. A CAL that had stood for longer when OB came is a flag that some
-/// UPSes leave behind after a self-test, and no reason to ignore a real outage.
-const CAL_BEFORE_OB: Duration = Duration::from_secs(60);
 
 /// LB that is set at so high a charge says nothing but that the battery is used at all.
 const LB_EMPTY_WORD_CHARGE: f64 = 90.0;
@@ -37,7 +32,7 @@ impl Look<'_> {
             status = status.without(UpsWord::Fsd);
         }
         for word in [UpsWord::Cal, UpsWord::Test] {
-            if self.is_stuck_in(word, &status) {
+            if self.polls.is_stuck(word, &status) {
                 status = status.without(word);
             }
         }
@@ -75,19 +70,5 @@ impl Look<'_> {
         }
         let rose_on_line = self.polls.words_since.get(&UpsWord::Ol).is_some_and(|line| line <= flagged);
         !(was_seen_rising && rose_on_line && self.now.since(*flagged) < FSD_ON_LINE_OBEYED)
-    }
-
-    /// CAL or TEST that stood long before OB came. What began as a test is one, also where the word was away for a moment.
-    pub(super) fn is_stuck_in(&self, word: UpsWord, status: &UpsStatus) -> bool {
-        if self.polls.outage.as_ref().is_some_and(|outage| outage.is_test) {
-            return false;
-        }
-        let since = |word| self.polls.words_since.get(&word).copied();
-        match (since(word), since(UpsWord::Ob)) {
-            // This host may have been up for less than that.
-            (Some(UpsMemory::ALL_ALONG), Some(_)) => status.has(word),
-            (Some(cal), Some(ob)) => status.has(word) && ob.saturating_sub(cal) > CAL_BEFORE_OB,
-            (_, _) => false,
-        }
     }
 }

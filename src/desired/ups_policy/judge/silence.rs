@@ -15,7 +15,8 @@ impl Look<'_> {
     pub(super) fn lost(&self, why: &str) -> Assessment {
         let last_word = self.polls.last_word();
         let was_uneasy = match last_word {
-            Some(_) => self.polls.outage.is_some(),
+            // Zeros that were over with the next answer are most likely no outage.
+            Some(_) => self.polls.outage.as_ref().is_some_and(|it| it.garbled.is_none() || self.polls.line.is_none()),
             None => self.seen_on_battery_this_boot,
         };
         // While hecate itself was away for long the UPS may have said anything.
@@ -38,7 +39,8 @@ impl Look<'_> {
             let judged = self.verdict(verdict, evidence);
             // What is told, and planned with, is what the silence is judged by.
             let time_left = if is_moment { judged.time_left } else { self.figures_left().or(judged.time_left) };
-            Assessment { silent_for: Some(silent_for), sure_left, low, time_left, ..judged }
+            let told_left = self.promised_left().filter(|_| !is_moment);
+            Assessment { silent_for: Some(silent_for), sure_left, told_left, low, time_left, ..judged }
         };
         if silent_for >= self.battery.silence_max() {
             let evidence = format!("no word for {} s, longer than this battery can last: {why}", silent_for.as_secs());
@@ -94,6 +96,18 @@ impl Look<'_> {
 
     /// Half of what the last figures promised at full load, less the time since.
     pub(super) fn figures_left(&self) -> Option<Duration> {
+        let (promised, ago) = self.promised()?;
+        Some((promised / 2).saturating_sub(ago))
+    }
+
+    /// What the last figures promised at full load, less the time since.
+    fn promised_left(&self) -> Option<Duration> {
+        let (promised, ago) = self.promised()?;
+        Some(promised.saturating_sub(ago))
+    }
+
+    /// What the last figures promised at full load, and how long ago the battery began to be drawn from since.
+    fn promised(&self) -> Option<(Duration, Duration)> {
         let figures = self.polls.figures.as_ref()?;
         let of_sample = || {
             let index = self.polls.samples.iter().rposition(|one| !time_left::is_bare(one) && is_drawn(one))?;
@@ -111,7 +125,7 @@ impl Look<'_> {
         let promised = of_sample().or_else(of_figures).or_else(of_record)?;
         let drawn_since =
             self.mains_until(self.polls.outage.is_some()).map_or(figures.began, |it| it.max(figures.began));
-        Some((promised / 2).saturating_sub(self.now.since(drawn_since)))
+        Some((promised, self.now.since(drawn_since)))
     }
 
     /// The same by the last runtime that was told, which a restart of hecate does not lose.

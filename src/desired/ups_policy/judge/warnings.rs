@@ -27,7 +27,7 @@ impl Look<'_> {
         if status.has(UpsWord::Lb) && is_on_line(status) {
             said.push("low battery while on line (OL LB)".to_owned());
         }
-        if self.is_stuck_in(UpsWord::Cal, status) {
+        if self.polls.is_stuck(UpsWord::Cal, status) {
             said.push(
                 "says CAL since before the mains were lost: taken for an outage, not for a calibration".to_owned(),
             );
