@@ -197,6 +197,9 @@ pub struct Proven {
     pub load: Option<f64>,
     /// By how many points the charge fell; None where it was empty in the end.
     pub fall_percent: Option<f64>,
+    /// `battery.charge` when its output ended, where that was not 0: less than that is never given.
+    #[serde(default)]
+    pub ended_at: Option<f64>,
     /// Whether LB stood on line already when that began: such an LB is contradicted by it.
     #[serde(default)]
     pub in_spite_of_lb: bool,

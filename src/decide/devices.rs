@@ -219,13 +219,16 @@ impl Look<'_> {
             let is_end_heard = |outage: &&Outage| line.since.saturating_sub(outage.last) <= gap;
             let outage = self.polls.outage.as_ref();
             let heard = outage.filter(is_end_heard);
-            let charge = heard.and_then(|outage| self.charge_after(outage, device));
+            let known = outage.and_then(|outage| self.charge_after(outage, device));
+            let charge = known.filter(|_| heard.is_some());
             // What nobody heard may have been drawn as the whole cluster draws.
             let end = heard.map_or(line.since, |outage| outage.last);
             let by_time = |outage| self.left_by_time(outage, end, device, &count);
             // No outage leaves more than there was before it.
             let charge = charge.map(|charge| charge.min(count.percent));
-            let percent = charge.unwrap_or_else(|| outage.map_or(0.0, by_time));
+            // Nor more than was seen in it.
+            let least = || outage.map_or(0.0, by_time).min(known.unwrap_or(100.0));
+            let percent = charge.unwrap_or_else(least);
             let since = Some(self.now().stamp_before(ago));
             device.count = Some(OwnCount { percent, since, is_seen: charge.is_some(), heard: None });
         } else if count.since.as_ref().is_some_and(|since| since.boot_id != self.now().boot_id) {
@@ -428,7 +431,8 @@ impl Look<'_> {
         {
             device.proven = Some(going.proof(lasted, going.load, going.charge));
         } else if was_cut && feeds_own && lasted >= MINUTE {
-            device.proven = Some(going.proof(lasted, going.load, None));
+            let proof = going.proof(lasted, going.load, None);
+            device.proven = Some(Proven { ended_at: going.seen_charge, ..proof });
         } else if fell.is_some_and(|fell| fell >= PROVEN_FALL)
             && let Some((lasted, fell)) = settled.filter(|(_, fell)| *fell >= PROVEN_FALL_SETTLED)
         {
@@ -489,7 +493,7 @@ impl Look<'_> {
 impl Discharge {
     fn proof(&self, lasted: Duration, load: Option<f64>, fall_percent: Option<f64>) -> Proven {
         let (in_spite_of_lb, in_spite_of_rb) = (self.in_spite_of_lb, self.in_spite_of_rb);
-        Proven { lasted, load, fall_percent, in_spite_of_lb, in_spite_of_rb, at: self.began.clone() }
+        Proven { lasted, load, fall_percent, ended_at: None, in_spite_of_lb, in_spite_of_rb, at: self.began.clone() }
     }
 }
 

@@ -53,6 +53,7 @@ fn learned(simulation: &mut Simulation, runtime: Duration, proven: Duration, ago
         lasted: proven,
         load: Some(100.0),
         fall_percent: None,
+        ended_at: None,
         in_spite_of_lb: true,
         in_spite_of_rb: true,
         at,

@@ -87,8 +87,11 @@ impl Battery<'_> {
 
     /// How long what was proven lasts with this charge, at this load.
     pub fn proven_left(&self, charge: Option<f64>, load: Option<f64>) -> Option<Duration> {
-        let share = charge.map_or(1.0, |charge| (charge / self.full_charge()).clamp(0.0, 1.0));
-        Some(self.proven()?.full(load).mul_f64(share))
+        let (proven, full) = (self.proven()?, self.full_charge());
+        // Many a battery ends its output well above 0.
+        let end = proven.ended_at.unwrap_or_default().clamp(0.0, full / 2.0);
+        let share = charge.map_or(1.0, |charge| ((charge - end) / (full - end)).clamp(0.0, 1.0));
+        Some(proven.full(load).mul_f64(share))
     }
 
     /// A runtime at some load, at full load.
@@ -156,6 +159,7 @@ mod tests {
             lasted,
             load: Some(10.0),
             fall_percent: None,
+            ended_at: None,
             in_spite_of_lb: true,
             in_spite_of_rb: true,
             at: now.stamp(),

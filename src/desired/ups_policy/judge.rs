@@ -223,15 +223,18 @@ impl Look<'_> {
         let fell = |before: f64| before - charge;
         let goes_on = line.settled.is_some_and(|(_, before)| fell(before) >= FALL_GOES_ON);
         let is_deep = line.first_charge.is_some_and(|first| fell(first) >= FALL_ON_LINE);
-        goes_on && is_deep && (self.is_confirmed || self.has_come_low() && charge < LB_DOUBTED_CHARGE)
+        // What falls in one read is an odd answer, or a gauge that is corrected.
+        let before = self.charge_before(self.polls.samples.len().saturating_sub(1));
+        let is_gradual = line.first_charge.zip(before).is_some_and(|(first, before)| first - before >= FALL_GOES_ON);
+        is_gradual && goes_on && is_deep && (self.is_confirmed || self.has_come_low() && charge < LB_DOUBTED_CHARGE)
     }
 
-    /// Whether LB came on these mains, and has stood for the debounce.
+    /// Whether LB came on these mains, and has stood for longer than an odd answer.
     fn has_come_low(&self) -> bool {
         let since = self.polls.words_since.get(&UpsWord::Lb).copied();
         let heeded = self.polls.samples.back().is_some_and(|last| self.heeded(&last.reading).has(UpsWord::Lb));
         let came = since.zip(self.polls.line.as_ref()).filter(|(since, line)| *since > line.since);
-        came.is_some_and(|(since, _)| heeded && self.now.since(since) >= self.policy.debounce)
+        came.is_some_and(|(since, _)| heeded && self.now.since(since) >= self.doubt())
     }
 
     fn low_on_line(&self, status: &UpsStatus) -> Assessment {
@@ -318,7 +321,8 @@ impl Look<'_> {
         let is_near = |one: &&UpsSample| sample.began.saturating_sub(one.began) <= within;
         let is_same = |one: &&UpsSample| {
             let after = sample.reading.figures_after();
-            one.reading.charge_percent == sample.reading.charge_percent && sample.began - one.began < after
+            let is_young = sample.began.saturating_sub(one.began) < after;
+            one.reading.charge_percent == sample.reading.charge_percent && is_young
         };
         let mut earlier = self.polls.samples.range(..index).rev().take_while(is_near);
         earlier.find(|one| !is_same(one))?.reading.charge_percent

@@ -341,8 +341,15 @@ fn a_low_battery_that_always_stood_waits_for_the_debounce_and_is_disproved_by_a_
     let with_proof = |in_spite_of_lb, in_spite_of_rb| {
         let mut proven = worn();
         let (lasted, at) = (Duration::from_secs(3000), proven.now().stamp());
-        let of =
-            crate::ledger::Proven { lasted, load: None, fall_percent: Some(80.0), in_spite_of_lb, in_spite_of_rb, at };
+        let of = crate::ledger::Proven {
+            lasted,
+            load: None,
+            fall_percent: Some(80.0),
+            ended_at: None,
+            in_spite_of_lb,
+            in_spite_of_rb,
+            at,
+        };
         proven.ledger.devices.insert(UPS.into(), crate::ledger::Device { proven: Some(of), ..Default::default() });
         proven
     };
@@ -363,6 +370,7 @@ fn what_was_proven_caps_what_a_ups_promises_and_stands_in_where_it_promises_noth
             lasted,
             load: None,
             fall_percent: None,
+            ended_at: None,
             in_spite_of_lb: true,
             in_spite_of_rb: true,
             at,
