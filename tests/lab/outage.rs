@@ -131,9 +131,9 @@ fn fall_silent_on_battery(site: &Site, trigger_at: f64) -> Result<()> {
 /// For how long a silence on battery is borne here, in seconds.
 const SILENT_SECONDS: f64 = 14.0;
 
-/// Every node and the hecate host.
+/// Every node and the hecate host, which stays until what a silent UPS told last is used up.
 pub(crate) fn all_off(site: &Site) -> Result<()> {
-    EVERYTHING.iter().try_for_each(|host| site.until_off(host, seconds(60)))
+    EVERYTHING.iter().try_for_each(|host| site.until_off(host, seconds(120)))
 }
 
 /// How often each node was told something since.

@@ -30,11 +30,6 @@ const LB_DOUBTED_TIMES: u32 = 2;
 /// Where nothing tells a time, a charge this low is the last moment: the last points go in no time.
 const LAST_CHARGE: f64 = 10.0;
 
-/// So many points are lost on no mains ...
-const FALL_ON_LINE: f64 = 10.0;
-/// ... where so many of them went within the latest minutes.
-const FALL_GOES_ON: f64 = 3.0;
-
 /// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
 const BARE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -193,11 +188,6 @@ impl Look<'_> {
             Sense::Calibrating => self.calibrating(status),
             Sense::LowOnBattery => self.low_on_battery(status),
             Sense::OnBattery => self.on_battery(status),
-            Sense::DischargingOnLine | Sense::OnLine if self.falls_on_line() => {
-                let status = status.without(UpsWord::Ol).with(UpsWord::Ob);
-                let assessment = if self.has_come_low() { self.low_on_line(&status) } else { self.on_battery(&status) };
-                Assessment { evidence: format!("says OL, but is drawn from: {}", assessment.evidence), ..assessment }
-            }
             Sense::DischargingOnLine | Sense::OnLine => {
                 // Mains that have not stood end no run: a generator that hunts sends the UPS to battery every few seconds.
                 let is_known = self.polls.samples.len() > 1 && self.polls.outage.is_some();
@@ -212,36 +202,6 @@ impl Look<'_> {
                 Assessment { is_bypassed: true, ..lost }
             }
             Sense::Silent => self.lost(&format!("says only \"{status}\"")),
-        }
-    }
-
-    /// Whether its charge falls although it says OL, as it does on no mains: something else says that they are gone, or its own last
-    /// warning came with it. Some firmware goes on saying OL with its plug pulled, beside figures that are true.
-    fn falls_on_line(&self) -> bool {
-        let Some((line, last)) = self.polls.line.as_ref().zip(self.polls.samples.back()) else { return false };
-        let Some(charge) = time_left::charge(self.polls, last) else { return false };
-        let fell = |before: f64| before - charge;
-        let goes_on = line.settled.is_some_and(|(_, before)| fell(before) >= FALL_GOES_ON);
-        let is_deep = line.first_charge.is_some_and(|first| fell(first) >= FALL_ON_LINE);
-        // What falls in one read is an odd answer, or a gauge that is corrected.
-        let before = self.charge_before(self.polls.samples.len().saturating_sub(1));
-        let is_gradual = line.first_charge.zip(before).is_some_and(|(first, before)| first - before >= FALL_GOES_ON);
-        is_gradual && goes_on && is_deep && (self.is_confirmed || self.has_come_low() && charge < LB_DOUBTED_CHARGE)
-    }
-
-    /// Whether LB came on these mains, and has stood for longer than an odd answer.
-    fn has_come_low(&self) -> bool {
-        let since = self.polls.words_since.get(&UpsWord::Lb).copied();
-        let heeded = self.polls.samples.back().is_some_and(|last| self.heeded(&last.reading).has(UpsWord::Lb));
-        let came = since.zip(self.polls.line.as_ref()).filter(|(since, line)| *since > line.since);
-        came.is_some_and(|(since, _)| heeded && self.now.since(since) >= self.doubt())
-    }
-
-    fn low_on_line(&self, status: &UpsStatus) -> Assessment {
-        Assessment {
-            is_urgent: true,
-            sure_left: None,
-            ..self.verdict(UpsVerdict::Critical, format!("low battery ({status})"))
         }
     }
 

@@ -15,9 +15,6 @@ use crate::tracker::{Memory, UpsMemory};
 /// A witness counts as gone only if it was there before the UPS said its last word.
 const WITNESS_BEFORE: Duration = Duration::from_secs(600);
 
-/// ... and this long before the present word of one that speaks: so long a charge may fall beside OL.
-const WITNESS_BEFORE_WORDS: Duration = Duration::from_secs(2 * 3600);
-
 /// A UPS whose last word came within this time of another's loss of mains went with it. Its link dies at the transfer, and upsd
 /// hands the last word on until the driver has missed a read and its MAXAGE is over: 15 to 90 s, as people set it.
 const WITH_ANOTHER: Duration = Duration::from_secs(120);
@@ -75,7 +72,7 @@ impl Others<'_> {
                 let seen = self.memory.upses.get(self.name).and_then(|polls| polls.witness_seen);
                 // Where the outage is older than this boot nobody could see it.
                 let since = match seen {
-                    Some(seen) => (seen + self.witness_before() >= last_word).then_some(seen),
+                    Some(seen) => (seen + WITNESS_BEFORE >= last_word).then_some(seen),
                     None => self.silent_since_boot(),
                 }?;
                 (self.witness() == Some(false)).then_some(Gone { why, since })
@@ -84,11 +81,6 @@ impl Others<'_> {
                 .says_that_mains_are_gone(other)
                 .then(|| Gone { why, since: self.outage_of(other).unwrap_or(self.now.boottime) }),
         }
-    }
-
-    /// How long ago a witness may have been seen last: one that speaks has its last word now.
-    fn witness_before(&self) -> Duration {
-        if self.reading(self.name).is_some() { WITNESS_BEFORE_WORDS } else { WITNESS_BEFORE }
     }
 
     /// From when on a silence counts that began before this boot, in an outage: a driver, a witness and the host of a upsd come

@@ -83,18 +83,8 @@ pub const POLICY: [Row; 17] = [
         Sense::DischargingOnLine,
         "as OL, until the charge falls by 5 % in 2 h and as fast as its load empties it, LB comes beside it below 50 %, or it began in an outage: then as OB",
     ),
-    row(
-        &[Ol, Lb],
-        &[],
-        Sense::OnLine,
-        "as OL, with a warning; a trigger only where LB came while the charge falls far and fast, and is below 50 %",
-    ),
-    row(
-        &[Ol],
-        &[],
-        Sense::OnLine,
-        "mains are there; but as OB where its charge falls far and fast while its witness is gone or another UPS says OB",
-    ),
+    row(&[Ol, Lb], &[], Sense::OnLine, "as OL, with a warning: never a trigger"),
+    row(&[Ol], &[], Sense::OnLine, "mains are there"),
     row(&[Bypass], &[], Sense::Bypassed, "unknown: mains feed the load, no battery does"),
     row(&[By], &[], Sense::Bypassed, "as BYPASS"),
     row(

@@ -139,8 +139,6 @@ pub const BUILT_IN: &[BuiltIn] = files![
     "odd-answer-of-a-low-battery-on-mains",
     "off-for-three-days",
     "off-of-one-ups-is-nothing-to-the-other",
-    "ol-and-a-low-battery-to-the-end",
-    "ol-to-the-end-and-a-witness-that-is-gone",
     "on-battery-without-a-charge",
     "one-answer-and-the-own-count",
     "one-answer-of-zeros",
