@@ -272,9 +272,14 @@ impl UpsMemory {
     /// restart, until it is polled.
     pub fn latest(&self) -> Option<UpsReading> {
         let reading = &self.samples.back()?.reading;
-        let stuck = [UpsWord::Cal, UpsWord::Test].into_iter().filter(|word| self.is_stuck(*word, &reading.status));
-        let status = stuck.fold(reading.status.clone(), |status, word| status.without(word));
-        Some(UpsReading { status, ..reading.clone() })
+        Some(UpsReading { status: self.without_stuck(reading.status.clone()), ..reading.clone() })
+    }
+
+    /// The status without CAL and TEST where they are stuck.
+    pub fn without_stuck(&self, status: UpsStatus) -> UpsStatus {
+        let without =
+            |status: UpsStatus, word| if self.is_stuck(word, &status) { status.without(word) } else { status };
+        [UpsWord::Cal, UpsWord::Test].into_iter().fold(status, without)
     }
 
     /// CAL or TEST that stood long before OB came. What began as a test is one, also where the word was away for a moment.

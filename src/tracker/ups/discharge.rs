@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::line::SETTLES;
 use super::{DrawnFrom, Line, UpsMemory};
 use crate::config::UpsPolicy;
 use crate::desired::ups_policy::credible_runtime;
@@ -27,8 +28,6 @@ const DISCHARGE_STEP_A_SECOND: f64 = 0.6;
 const DISCHARGE_STEPS: u32 = 2;
 /// A charge that stood for so long before it falls was not drawn from until then.
 const DISCHARGE_STANDS: Duration = Duration::from_secs(600);
-/// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
-const DISCHARGE_STALE: Duration = Duration::from_secs(60);
 /// CAL or TEST that comes this long after the battery began to be drawn from is not why: no UPS tests its battery in an outage.
 /// Drivers read what a test is told by less often than the status, most every 30 s.
 const TEST_WITHIN: Duration = Duration::from_secs(60);
@@ -238,7 +237,7 @@ impl OnLineDischarge {
             *self = Self { is_calibration: self.is_calibration, ..Self::begin(now, false) };
             return;
         }
-        let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < DISCHARGE_STALE);
+        let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < SETTLES);
         if step > 0.0 {
             // What is said for hours is drawn from since its charge began to fall.
             let stood_until = self.last.0.max(now.began.saturating_sub(interval));

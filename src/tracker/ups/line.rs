@@ -24,7 +24,7 @@ const RISE_ROUNDING: f64 = 2.0;
 const RISE_SEEN: f64 = 5.0;
 
 /// For so long after OB a charge may be one that the driver read on battery; most read it every 30 s.
-const SETTLES: Duration = Duration::from_secs(60);
+pub(super) const SETTLES: Duration = Duration::from_secs(60);
 
 /// No battery loses so many points within three answers.
 const STEADY_STEP: f64 = 10.0;

@@ -31,11 +31,7 @@ impl Look<'_> {
         if self.is_latched(&status) || is_echo {
             status = status.without(UpsWord::Fsd);
         }
-        for word in [UpsWord::Cal, UpsWord::Test] {
-            if self.polls.is_stuck(word, &status) {
-                status = status.without(word);
-            }
-        }
+        status = self.polls.without_stuck(status);
         let is_empty_word = reading.charge_low_percent.is_some_and(|low| low >= LB_EMPTY_WORD_CHARGE);
         // A proof speaks of the battery that stood it: what the UPS says since then is news of it.
         let is_disproved = self.polls.stood_on_line(UpsWord::Lb)

@@ -98,8 +98,7 @@ impl Watch {
                 simulation.config.upses.get(name).is_none_or(|ups| ups.witness.is_none()) || world.has_witness(name);
             let is_word = answers && said.has(UpsWord::Ol);
             let is_doubtful = !is_word && (calm.is_some_and(|calm| calm < stood) || !has_witness);
-            // What says OL in an outage is not calm, whoever sees through it.
-            if !simulation.has_passed || is_doubtful || is_alarming || !battery.mains {
+            if !simulation.has_passed || is_doubtful || is_alarming {
                 self.calm.remove(name);
             } else if answers && said.has(UpsWord::Ol) {
                 self.calm.entry(name.clone()).or_insert(world.time);
