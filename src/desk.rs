@@ -73,7 +73,7 @@ impl Desk {
 
     /// Takes in what was seen. The same snapshot a second time changes nothing.
     pub fn observe(&mut self, config: &Config, snapshot: &Snapshot, now: &Now) {
-        self.feed(Event::Observed { snapshot, policy: &config.ups_policy }, now);
+        self.feed(Event::Observed { snapshot, config }, now);
     }
 
     /// What would be done, and nothing else; [`Desk::observe`] comes first.

@@ -77,7 +77,7 @@ pub struct UpsReading {
     pub runtime: Option<Duration>,
     /// `ups.load`, percent of nominal.
     pub load_percent: Option<f64>,
-    /// `driver.parameter.pollinterval` or `driver.parameter.pollfreq`, whichever says how often values may change.
+    /// How often its driver reads its figures, see [`driver_interval`].
     #[serde(with = "seconds_option")]
     #[schemars(with = "Option<f64>")]
     pub driver_interval: Option<Duration>,
@@ -91,11 +91,36 @@ pub struct UpsReading {
     pub device: DeviceId,
 }
 
+/// How often a driver reads its figures, by `driver.name`, `driver.parameter.pollfreq` and `driver.parameter.pollinterval`:
+/// usbhid-ups reads its slow variables, the runtime among them, each pollfreq only. So does snmp-ups all that it tells, in the first
+/// poll after that time, and it never says that its default is 30 s (drivers/snmp-ups.h `DEFAULT_POLLFREQ`).
+pub fn driver_interval(
+    driver: Option<&str>,
+    pollfreq: Option<Duration>,
+    pollinterval: Option<Duration>,
+) -> Option<Duration> {
+    if !driver.is_some_and(is_snmp) {
+        return pollfreq.or(pollinterval);
+    }
+    let poll = pollinterval.unwrap_or(POLLINTERVAL).max(Duration::from_secs(1));
+    let freq = pollfreq.unwrap_or(SNMP_POLLFREQ);
+    let polls = freq.as_secs() / poll.as_secs().max(1) + 1;
+    Some(poll.saturating_mul(u32::try_from(polls).unwrap_or(u32::MAX)))
+}
+
+/// The poll of a driver that does not tell it (docs/man/ups.conf.txt `pollinterval`).
+const POLLINTERVAL: Duration = Duration::from_secs(2);
+const SNMP_POLLFREQ: Duration = Duration::from_secs(30);
+
+fn is_snmp(driver: &str) -> bool {
+    driver.starts_with("snmp-ups")
+}
+
 impl UpsReading {
     /// How often its driver reads the words of its status: most do so at each poll, and snmp-ups with all the rest
     /// (drivers/snmp-ups.c `upsdrv_updateinfo`).
     pub fn words_interval(&self) -> Duration {
-        let is_slow = self.device.driver.as_deref().is_some_and(|driver| driver.starts_with("snmp-ups"));
+        let is_slow = self.device.driver.as_deref().is_some_and(is_snmp);
         self.driver_interval.filter(|_| is_slow).unwrap_or_default()
     }
 

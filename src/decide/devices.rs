@@ -156,8 +156,9 @@ impl Look<'_> {
         self.assessment.is_on_battery() && self.assessment.silent_for.is_none() && last == self.polls.last
     }
 
+    /// Whether mains are there, as far as it says; a shutdown may be forced meanwhile.
     fn is_on_line(&self) -> bool {
-        self.assessment.verdict == UpsVerdict::OnLine
+        self.assessment.verdict == UpsVerdict::OnLine || self.assessment.forced_for.is_some()
     }
 
     /// Another device at this name: what was known of the one before says nothing of it.
@@ -185,7 +186,7 @@ impl Look<'_> {
         let held = device.count.as_ref().map_or(100.0, |count| count.percent(recharge, self.now()));
         // A UPS that is ignored is drawn from all the same.
         let is_ignored = self.assessment.verdict == UpsVerdict::Ignored;
-        let is_drawn_unheeded = is_ignored && self.polls.latest().is_some_and(|said| said.status.has(UpsWord::Ob));
+        let is_drawn_unheeded = is_ignored && self.polls.says().is_some_and(|said| said.has(UpsWord::Ob));
         if self.is_drawn() || is_drawn_unheeded {
             open_count(device, recharge, self.now());
             return;
@@ -376,12 +377,10 @@ impl Look<'_> {
         let since = |word| self.polls.words_since.get(&word).copied();
         let Some((lb, ob)) = since(UpsWord::Lb).zip(since(UpsWord::Ob)) else { return false };
         let is_below_half = |percent: Option<f64>| percent.is_none_or(|percent| percent < 50.0);
-        let is_ignored = self.scene.config.upses[self.ups].ignored_words.contains(&UpsWord::Lb);
         let policy = &self.scene.config.ups_policy;
         // Where no charge speaks for it, it is doubted as it is for the trigger.
         let stands = if self.charge().is_some() { policy.ob_lb } else { policy.ob_lb.max(policy.debounce) };
         lb > ob
-            && !is_ignored
             && self.now().since(lb) >= stands
             && is_below_half(self.reading.charge_low_percent)
             && is_below_half(self.charge())
@@ -451,7 +450,7 @@ impl Look<'_> {
     }
 
     fn calm(&self, device: &mut Device) {
-        let status = &self.reading.status;
+        let status = self.polls.says().unwrap_or_else(|| self.reading.status.clone());
         if !self.is_on_line() || UNEASY.iter().any(|word| status.has(*word)) || device.count.is_some() {
             device.watch = None;
             return;

@@ -189,7 +189,8 @@ fn assess_all(
         let polls = memory.upses.get(name).unwrap_or(&empty);
         let battery = battery(ledger, name);
         // A driver that hangs goes on saying what it read last, without a word of being stale.
-        let repeats_since = polls.repeats_since().filter(|since| now.since(*since) >= battery.silence_max());
+        let repeats_max = if polls.is_load_shed() { Battery::SILENCE_MOST } else { battery.silence_max() };
+        let repeats_since = polls.repeats_since().filter(|since| now.since(*since) >= repeats_max);
         let failure = match snapshot.upses.get(name) {
             Some(reading) if reading.fresh(now, config.ups_policy.max_age).is_some() => repeats_since
                 .map(|since| format!("it repeats the same words and figures for {} s", now.since(since).as_secs())),

@@ -15,7 +15,7 @@ use crate::clients::nut::{Credentials, Endpoint, Login, NutClient, NutError, pas
 use crate::clock::boottime;
 use crate::config::{Config, Ups};
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord};
+use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord, driver_interval};
 use crate::telemetry::chain;
 
 /// A UPS that does not know the command which cuts its load is asked again after so long: its driver may be another one by then.
@@ -361,17 +361,21 @@ fn read(variables: &BTreeMap<String, String>) -> Option<UpsReading> {
     let text = |name: &str| variables.get(name).map(String::as_str);
     let number = |name: &str, max: f64| text(name).and_then(|value| parse_number(value, max));
     let seconds = |name: &str| number(name, SECONDS_MAX).map(Duration::from_secs_f64);
+    let device = device(variables);
     Some(UpsReading {
         status: UpsStatus::parse(text("ups.status")?),
         // hidups and others scale by ten: what is above 100 is a full battery.
         charge_percent: number("battery.charge", CHARGE_MAX).map(|charge| charge.min(100.0)),
         runtime: seconds("battery.runtime"),
         load_percent: number("ups.load", 300.0),
-        // usbhid-ups reads its slow variables, the runtime among them, each pollfreq only.
-        driver_interval: seconds("driver.parameter.pollfreq").or_else(|| seconds("driver.parameter.pollinterval")),
+        driver_interval: driver_interval(
+            device.driver.as_deref(),
+            seconds("driver.parameter.pollfreq"),
+            seconds("driver.parameter.pollinterval"),
+        ),
         model: text("device.model").or_else(|| text("ups.model")).map(|model| model.trim().to_owned()),
         charge_low_percent: number("battery.charge.low", 100.0),
-        device: device(variables),
+        device,
     })
 }
 
@@ -478,6 +482,22 @@ mod tests {
         assert_eq!(reading.load_percent, Some(23.5));
         assert_eq!(reading.driver_interval, Some(Duration::from_secs(30)));
         assert_eq!(reading.model.as_deref(), Some("Smart-UPS 1500"));
+    }
+
+    #[test]
+    fn snmp_ups_reads_each_30_s_where_it_does_not_say_otherwise() {
+        let interval = |said: &[(&str, &str)]| {
+            let all = [&[("ups.status", "OL")], said].concat();
+            read(&variables(&all)).unwrap().driver_interval.map(|it| it.as_secs())
+        };
+        let snmp = ("driver.name", "snmp-ups");
+        let (poll, freq) = ("driver.parameter.pollinterval", "driver.parameter.pollfreq");
+        assert_eq!(interval(&[snmp, (poll, "2")]), Some(32));
+        assert_eq!(interval(&[snmp]), Some(32));
+        assert_eq!(interval(&[snmp, (poll, "20")]), Some(40));
+        assert_eq!(interval(&[snmp, (poll, "5"), (freq, "15")]), Some(20));
+        assert_eq!(interval(&[("driver.name", "usbhid-ups"), (poll, "2"), (freq, "30")]), Some(30));
+        assert_eq!(interval(&[("driver.name", "blazer_usb"), (poll, "2")]), Some(2));
     }
 
     #[test]

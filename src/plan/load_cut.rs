@@ -272,8 +272,8 @@ fn was_accepted(scene: &Scene<'_>, name: &NodeName) -> bool {
 /// Whether a UPS says now that it is on battery. One that has fallen silent may have its mains back, and hosts with them.
 fn says_on_battery(scene: &Scene<'_>, ups: &UpsName) -> bool {
     let said = scene.snapshot.upses.get(ups).and_then(|it| it.fresh(scene.now, scene.config.ups_policy.max_age));
-    let meant = scene.memory.upses.get(ups).and_then(UpsMemory::latest);
-    said.is_some_and(|said| meant.as_ref().unwrap_or(said).status.has(UpsWord::Ob))
+    let meant = scene.memory.upses.get(ups).and_then(UpsMemory::says);
+    said.is_some_and(|said| meant.as_ref().unwrap_or(&said.status).has(UpsWord::Ob))
 }
 
 /// Whether its last word is so young that the next one may still come.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::UpsPolicy;
+use crate::config::Config;
 use crate::decide::Decision;
 use crate::desired::ups_policy::DeclaredChange;
 use crate::history::{Run, RunStep};
@@ -39,8 +39,8 @@ pub enum Event<'a> {
     Observed {
         /// What was seen.
         snapshot: &'a Snapshot,
-        /// How long mains must stand, and how long silence may last.
-        policy: &'a UpsPolicy,
+        /// How long mains must stand, how long silence may last, and which words say nothing.
+        config: &'a Config,
     },
     /// A pass has decided.
     Decided(&'a Decision),
@@ -169,7 +169,7 @@ impl Attempt {
 pub fn track(mut memory: Memory, event: Event<'_>, now: &Now) -> (Memory, Vec<Command>) {
     let mut commands = Vec::new();
     match event {
-        Event::Observed { snapshot, policy } => observed(&mut memory, snapshot, policy, now),
+        Event::Observed { snapshot, config } => observed(&mut memory, snapshot, config, now),
         Event::Decided(decision) => decided(&mut memory, decision, now, &mut commands),
         Event::Ended { target, outcome } => {
             if let Some(ended) = memory.in_flight.remove(&target) {
@@ -224,14 +224,16 @@ fn note_end(memory: &mut Memory, ended: &InFlight, outcome: Outcome, now: &Now) 
     attempt.outcome = outcome;
 }
 
-fn observed(memory: &mut Memory, snapshot: &Snapshot, policy: &UpsPolicy, now: &Now) {
+fn observed(memory: &mut Memory, snapshot: &Snapshot, config: &Config, now: &Now) {
     // A UPS that was taken out of the configuration and put back begins anew.
     if !snapshot.upses.is_empty() {
         memory.upses.retain(|name, _| snapshot.upses.contains_key(name));
     }
     for (name, reading) in &snapshot.upses {
-        if let Reading::Known { value, began } = reading {
-            memory.upses.entry(name.clone()).or_default().take(value, *began, policy);
+        if let Reading::Known { value, began } = reading
+            && let Some(ups) = config.upses.get(name)
+        {
+            memory.upses.entry(name.clone()).or_default().take(value, *began, ups, &config.ups_policy);
         }
     }
     for (name, reading) in &snapshot.witnesses {

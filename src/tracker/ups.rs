@@ -6,6 +6,7 @@ mod discharge;
 mod drawn;
 mod line;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::low::Seconds;
-use crate::config::UpsPolicy;
+use crate::config::{Ups, UpsPolicy};
 use crate::desired::ups_policy::words::{Sense, sense};
 use crate::model::{seconds, seconds_option};
 use crate::snapshot::{UpsReading, UpsStatus, UpsWord};
 
 use self::discharge::OnLineDischarge;
 pub use self::drawn::{Climb, DrawnFrom, Figures, Standing};
-use self::line::Garbled;
+use self::line::{Garbled, SETTLES};
 pub use self::line::{Line, Outage};
 
 /// A charge up to this, percent, may stand for as long as it likes.
@@ -31,6 +32,13 @@ const GARBLED_AGAIN: Duration = Duration::from_secs(600);
 
 /// A charge of 0 that stands on line for so long without charging is no measurement.
 const ZERO_CHARGE: Duration = Duration::from_secs(120);
+
+/// What is over so soon is no outage to anybody who is off.
+const PIT: Duration = Duration::from_secs(60);
+
+/// A forced-shutdown flag that was seen to rise is obeyed for so long: long enough for every path to end, short enough that one
+/// which upsd latches does not keep the cluster dark for ever.
+const FSD_OBEYED: Duration = Duration::from_secs(600);
 
 /// A calibration takes the UPS off the mains at once. A CAL that had stood for longer when OB came is a flag that some
 /// UPSes leave behind after a self-test, and no reason to ignore a real outage.
@@ -75,6 +83,9 @@ pub struct UpsMemory {
     pub charges: VecDeque<DrawnFrom>,
     /// The mains, as they stand or stood last.
     pub line: Option<Line>,
+    /// `battery.charge` as the last mains ended that had stood.
+    #[serde(default)]
+    pub charge_on_line: Option<f64>,
     /// The outage that is not over: mains have not stood since.
     pub outage: Option<Outage>,
     /// When the latest outages began, the present one at the end; at most [`UpsMemory::OUTAGES_MAX`].
@@ -187,6 +198,7 @@ impl UpsMemory {
             floor: self.floor.clone(),
             charges: self.charges.clone(),
             line: self.line.clone(),
+            charge_on_line: self.charge_on_line,
             outage: self.outage.clone(),
             outages: self.outages.clone(),
             figures: self.figures.clone(),
@@ -212,6 +224,7 @@ impl UpsMemory {
             && self.forgot_garbled == other.forgot_garbled
             && self.discharge.is_some() == other.discharge.is_some()
             && self.outages == other.outages
+            && self.charge_on_line == other.charge_on_line
             && since(self) == since(other);
         is_alike
             && (is_calm
@@ -234,16 +247,24 @@ impl UpsMemory {
         policy.max_age * 2
     }
 
-    /// Takes a poll in, unless it is known already.
-    pub(super) fn take(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
+    /// Takes a poll in, unless it is known already. What a person took out and a flag that is latched are not heard at all.
+    pub(super) fn take(&mut self, reading: &UpsReading, began: Duration, ups: &Ups, policy: &UpsPolicy) {
         if self.last.is_some_and(|last| last >= began) {
             return;
+        }
+        let mut reading = reading.clone();
+        for word in &ups.ignored_words {
+            reading.status.words.remove(*word);
+        }
+        self.take_forced(&reading.status, began, policy);
+        if self.is_latched(&reading.status, began) {
+            reading.status.words.remove(UpsWord::Fsd);
         }
         let reading = &self.heard(reading, began, policy);
         let sense = sense(&reading.status);
         // A driver that waits, or says OFF for a moment, takes nothing back, as no answer does.
         if sense != Sense::Silent {
-            self.take_words(reading, began, policy);
+            self.take_words(reading, began);
         }
         let said = Said::of(reading);
         if self.said.as_ref() != Some(&said) {
@@ -268,11 +289,10 @@ impl UpsMemory {
         self.samples.push_back(UpsSample { began, reading: reading.clone() });
     }
 
-    /// Its last answer, as it is meant: with OL and OB where its driver leaves them out, and without what is stuck. None after a
-    /// restart, until it is polled.
-    pub fn latest(&self) -> Option<UpsReading> {
-        let reading = &self.samples.back()?.reading;
-        Some(UpsReading { status: self.without_stuck(reading.status.clone()), ..reading.clone() })
+    /// What it says, as it is meant: with OL and OB where its driver leaves them out, and without what is ignored, latched or stuck.
+    /// None after a restart, until it is polled.
+    pub fn says(&self) -> Option<UpsStatus> {
+        Some(self.without_stuck(self.samples.back()?.reading.status.clone()))
     }
 
     /// The status without CAL and TEST where they are stuck.
@@ -303,22 +323,10 @@ impl UpsMemory {
     }
 
     /// Since when each word stands.
-    fn take_words(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
+    fn take_words(&mut self, reading: &UpsReading, began: Duration) {
         let is_first = self.last.is_none();
-        if !reading.status.has(UpsWord::Fsd) {
-            self.saw_fsd_rise = false;
-        } else if !self.words_since.contains_key(&UpsWord::Fsd) {
-            // What came back with the first word after a silence may have stood all along.
-            self.saw_fsd_rise = self
-                .last_word()
-                .is_some_and(|last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy));
-        }
         let discharging = self.discharge.as_ref().filter(|one| one.is_believed).map(|one| one.from.began);
-        // One that rose on battery and outlives it is a latch: upsd takes none back (server/upsd.c).
-        if reading.status.has(UpsWord::Ol) && self.words_since.contains_key(&UpsWord::Ob) {
-            self.saw_fsd_rise = false;
-        }
-        self.words_since.retain(|word, _| reading.status.has(*word));
+        self.words_since.retain(|word, _| *word == UpsWord::Fsd || reading.status.has(*word));
         for word in reading.status.words.iter() {
             // What the first answer on line has beside it may have stood all along.
             let may_be_old = is_first && reading.status.has(UpsWord::Ol);
@@ -333,10 +341,42 @@ impl UpsMemory {
         }
     }
 
+    /// Since when FSD stands, latched or not.
+    fn take_forced(&mut self, status: &UpsStatus, began: Duration, policy: &UpsPolicy) {
+        // What came back with the first word after a silence may have stood all along.
+        let goes_on = |last| Some(last) == self.last && began.saturating_sub(last) <= Self::gap_max(policy);
+        let may_rise = self.last_word().is_some_and(goes_on);
+        if status.has(UpsWord::Fsd) {
+            if let Entry::Vacant(new) = self.words_since.entry(UpsWord::Fsd) {
+                new.insert(began);
+                self.saw_fsd_rise = may_rise;
+            }
+        } else if sense(status) != Sense::Silent {
+            self.words_since.remove(&UpsWord::Fsd);
+            self.saw_fsd_rise = false;
+        }
+    }
+
+    /// Whether a status says FSD that is a latch: upsd keeps it after mains are back, and beside whatever the driver says
+    /// (server/netlist.c; only a restart of upsd clears it). One that came in the stretch on battery that goes on is none; nor is
+    /// one that was seen to rise, for as long as every path takes to its end: whoever set it goes, and may have the load cut
+    /// though mains are back by then (upsmon.conf(5) POWERDOWNFLAG).
+    fn is_latched(&self, status: &UpsStatus, began: Duration) -> bool {
+        let Some(flagged) = self.words_since.get(&UpsWord::Fsd).filter(|_| status.has(UpsWord::Fsd)) else {
+            return false;
+        };
+        let is_drawn = status.has(UpsWord::Ob) && !status.has(UpsWord::Ol);
+        let drawn_since = self.words_since.get(&UpsWord::Ob).copied().unwrap_or(began);
+        let came_in_it = is_drawn && *flagged >= drawn_since;
+        !(came_in_it || self.saw_fsd_rise && began.saturating_sub(*flagged) < FSD_OBEYED)
+    }
+
     fn take_power(&mut self, sense: Sense, reading: &UpsReading, began: Duration, policy: &UpsPolicy) {
         match sense {
             Sense::OnBattery | Sense::LowOnBattery | Sense::Calibrating | Sense::Forced => {
-                self.line = None;
+                if let Some(line) = self.line.take().filter(|line| line.last.saturating_sub(line.since) >= SETTLES) {
+                    self.charge_on_line = line.charge;
+                }
                 let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
                 let believed = self.discharge.as_ref().filter(|one| one.is_believed);
                 let since = believed.map_or(began, |one| one.from.began);
@@ -367,7 +407,7 @@ impl UpsMemory {
                 let before = self.line.as_ref().and_then(|line| line.drawn_until);
                 let drawn_until = self.outage.as_ref().map(|outage| Seconds(outage.last)).or(before);
                 let was_pit = match &self.outage {
-                    Some(outage) => outage.last.saturating_sub(outage.since) < policy.debounce && !outage.has_fallen(),
+                    Some(outage) => outage.last.saturating_sub(outage.since) < PIT,
                     None => self.line.as_ref().is_some_and(|line| line.was_pit),
                 };
                 let begin = || Line { drawn_until, was_pit, after_garbled, ..Line::begin(began, charge, last_drawn) };
@@ -410,6 +450,12 @@ impl UpsMemory {
         let has_runtime = said.runtime.is_some_and(|runtime| !runtime.is_zero());
         let moves = said.charge.map_or(has_runtime, |charge| charge > REPEATS_CHARGE);
         self.same_since.filter(|_| moves)
+    }
+
+    /// Whether the most of the load that it had as the outage began is known to be off.
+    pub fn is_load_shed(&self) -> bool {
+        let load = self.figures.as_ref().and_then(|figures| figures.load);
+        self.outage.as_ref().is_some_and(|outage| outage.is_shed(load))
     }
 
     /// Whether the charge is a 0 that stood on line without charging: no measurement.

@@ -23,9 +23,8 @@ const PROVEN_SHARE: f64 = 0.2;
 
 /// An override of a UPS that is silent ends after this many times what its battery gives at full load ...
 const SILENCE_FACTOR: u32 = 2;
-/// ... but not before this, nor after that, and after this where nobody knows what it gives.
+/// ... but not before this, nor after [`Battery::SILENCE_MOST`], and after that where nobody knows what it gives.
 const SILENCE_LEAST: Duration = Duration::from_secs(3600);
-const SILENCE_MOST: Duration = Duration::from_secs(12 * 3600);
 const SILENCE_UNKNOWN: Duration = Duration::from_secs(4 * 3600);
 
 /// What is known of one battery beside what its UPS says now.
@@ -38,6 +37,9 @@ pub struct Battery<'a> {
 }
 
 impl Battery<'_> {
+    /// What feeds next to nothing may last for so long, and its figures stand.
+    pub const SILENCE_MOST: Duration = Duration::from_secs(12 * 3600);
+
     fn calm(&self) -> Option<&Calm> {
         self.device?.calm.as_ref()
     }
@@ -104,7 +106,8 @@ impl Battery<'_> {
 
     /// After so much silence no battery of this kind can be feeding anything any more.
     pub fn silence_max(&self) -> Duration {
-        self.full_runtime().map_or(SILENCE_UNKNOWN, |full| (full * SILENCE_FACTOR).clamp(SILENCE_LEAST, SILENCE_MOST))
+        self.full_runtime()
+            .map_or(SILENCE_UNKNOWN, |full| (full * SILENCE_FACTOR).clamp(SILENCE_LEAST, Self::SILENCE_MOST))
     }
 
     /// Whether an outage is known that the own count has not taken in: its end was seen a moment ago, or not yet.

@@ -30,11 +30,18 @@ const LB_DOUBTED_TIMES: u32 = 2;
 /// Where nothing tells a time, a charge this low is the last moment: the last points go in no time.
 const LAST_CHARGE: f64 = 10.0;
 
+/// A charge that was no more than this as the mains went is low by two readings ...
+const LAST_ON_LINE: f64 = 50.0;
+/// ... and there is no time for a debounce where this part is left of what it triggers at.
+const LAST_PART: u32 = 2;
+
 /// A restarted driver has read the slow variables after so long; longer where it says how often it reads them.
 const BARE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// LB that stands for so long beside CAL is the end of the battery, and so is a charge near it: NUT's upsmon lets both pass.
 const CAL_LB: Duration = Duration::from_secs(60);
+/// LB that stands for so long beside a test is: a deep one goes down to LB, and ends with it (nutdrv_qx(8) `test.battery.start.deep`).
+const TEST_LB: Duration = Duration::from_secs(10);
 
 /// What is made of one UPS.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +73,10 @@ pub struct Assessment {
     pub told_left: Option<Duration>,
     /// Whether it says that mains feed its load past the battery.
     pub is_bypassed: bool,
+    /// For how long something else has said that its mains are gone, while it is silent.
+    pub gone_for: Option<Duration>,
+    /// For how long it has said FSD, where mains are there beside it.
+    pub forced_for: Option<Duration>,
     /// The polls in a row that say, each alone, that the time has come.
     pub low: Option<LowRun>,
     /// For how long it has said OB without a word of OL in between.
@@ -106,6 +117,8 @@ impl Assessment {
             sure_left: None,
             told_left: None,
             is_bypassed: false,
+            gone_for: None,
+            forced_for: None,
             low: None,
             drawn_for: None,
             is_bare: false,
@@ -183,7 +196,9 @@ impl Look<'_> {
         match sense(status) {
             Sense::Forced | Sense::ForcedOnLine => {
                 let evidence = format!("forced shutdown ({status})");
-                Assessment { is_urgent: true, sure_left: None, ..self.verdict(UpsVerdict::Critical, evidence) }
+                let forced_for = self.stood(&[UpsWord::Fsd]).filter(|_| is_on_line(status));
+                let forced = self.verdict(UpsVerdict::Critical, evidence);
+                Assessment { is_urgent: true, sure_left: None, forced_for, ..forced }
             }
             Sense::Calibrating => self.calibrating(status),
             Sense::LowOnBattery => self.low_on_battery(status),
@@ -208,9 +223,7 @@ impl Look<'_> {
     fn calibrating(&self, status: &UpsStatus) -> Assessment {
         let word = if status.has(UpsWord::Cal) { UpsWord::Cal } else { UpsWord::Test };
         let stood = self.stood(&[word]).unwrap_or_default();
-        // A test that the mains were lost in looks like a test: its last warning counts.
-        let is_low = (word == UpsWord::Test || self.says_cal_of_a_test()) && status.has(UpsWord::Lb);
-        let is_low = is_low || self.has_stood_low(word, status) || self.is_at_the_end();
+        let is_low = self.has_stood_low(word, status) || self.is_at_the_end();
         if stood < self.policy.calibration_max && !is_low && !self.is_confirmed {
             let doing = if word == UpsWord::Cal { "calibrating" } else { "testing its battery" };
             return self.verdict(UpsVerdict::OnBattery, format!("{doing} for {} s ({status})", stood.as_secs()));
@@ -219,10 +232,12 @@ impl Look<'_> {
         if sense(&outage) == Sense::LowOnBattery { self.low_on_battery(status) } else { self.on_battery(status) }
     }
 
-    /// Whether an LB that is heeded, and did not stand on line already, has stood beside a calibration.
+    /// Whether an LB that is heeded has stood beside a test or calibration. One that the mains were lost in looks the same: its last
+    /// warning counts.
     fn has_stood_low(&self, word: UpsWord, status: &UpsStatus) -> bool {
-        let stood = self.stood(&[word, UpsWord::Lb]).filter(|_| status.has(UpsWord::Lb));
-        stood.is_some_and(|stood| stood >= CAL_LB) && !self.polls.stood_on_line(UpsWord::Lb)
+        let Some(stood) = self.stood(&[word, UpsWord::Lb]).filter(|_| status.has(UpsWord::Lb)) else { return false };
+        let is_test = word == UpsWord::Test || self.says_cal_of_a_test();
+        if is_test { stood >= TEST_LB } else { stood >= CAL_LB && !self.polls.stood_on_line(UpsWord::Lb) }
     }
 
     /// Whether its charge has fallen to next to nothing.
@@ -317,9 +332,26 @@ impl Look<'_> {
                 UpsVerdict::Critical,
                 format!("{figures} for {} readings, {} s ({status})", run.polls, self.lasted(run).as_secs()),
             ),
+            None if is_low && self.is_last_moment(index) => {
+                let evidence = format!("{figures}, and the mains left it no more ({status})");
+                Assessment { is_urgent: true, ..self.verdict(UpsVerdict::Critical, evidence) }
+            }
             None => self.verdict(UpsVerdict::OnBattery, format!("{figures} ({status})")),
         };
         Assessment { low, ..verdict }
+    }
+
+    /// Whether so little is left that no debounce may use it up, by a charge that it told while mains were there, too: that is no
+    /// odd answer. Pits that are over before any empty a battery as an outage does.
+    fn is_last_moment(&self, index: usize) -> bool {
+        let Some(sample) = self.polls.samples.get(index) else { return false };
+        let charges = self.polls.charge_on_line.zip(time_left::charge(self.polls, sample));
+        let is_told_twice = charges.is_some_and(|(before, now)| before <= LAST_ON_LINE && before - now < LB_JUMP);
+        let is_over = match self.time_left(index) {
+            Some(it) => it.left <= self.trigger_at / LAST_PART,
+            None => charges.is_some_and(|(_, now)| now <= LAST_CHARGE),
+        };
+        is_told_twice && is_over
     }
 
     /// Whether one poll alone says that the time has come, and the figures.
@@ -457,7 +489,6 @@ impl Look<'_> {
     fn knows(&self) -> Knows<'_> {
         let has_stood = self.stood(&[UpsWord::Rb]).is_some_and(|stood| stood >= self.policy.debounce);
         let is_worn = (has_stood || self.polls.stood_on_line(UpsWord::Rb))
-            && !self.ups.ignored_words.contains(&UpsWord::Rb)
             && self.battery.proven_recently(self.now).is_none_or(|proven| !proven.in_spite_of_rb);
         let discharge = self.battery.device.and_then(|device| device.discharge.as_ref());
         let earlier = discharge.map(|it| &it.began).filter(|began| began.boot_id != self.now.boot_id);
@@ -517,6 +548,8 @@ impl Look<'_> {
             sure_left: self.sure_left(),
             told_left: None,
             is_bypassed: false,
+            gone_for: None,
+            forced_for: None,
             low: None,
             drawn_for: self.polls.drawn_from.as_ref().map(|from| self.now.since(from.began)),
             is_bare: self.polls.samples.back().is_some_and(time_left::is_bare),

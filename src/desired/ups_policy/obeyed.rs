@@ -158,7 +158,8 @@ impl Sources<'_> {
     /// only an earlier boot of this host heard that word, nobody is known not to have booted before that is seen.
     fn spared(&self) -> BTreeSet<NodeName> {
         let speaks = |one: &Override| {
-            one.ups().and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
+            let ups = one.ups().and_then(|ups| self.power.upses.get(&ups));
+            ups.is_none_or(|one| one.silent_for.is_none() || spoken_for(one).is_some())
         };
         let going_on = || self.declared.overrides.iter().filter(|one| self.hold_override(one).is_none());
         if going_on().next().is_none() {
@@ -225,11 +226,11 @@ impl Sources<'_> {
         let has_booted = self.ledger.boots.get(node).is_some_and(|known| *known != seen.boot_id);
         let is_unproven = |one: &&Assessment| {
             // It has said nothing new since that boot.
-            if one.repeats_for.is_some_and(|same| up_for < same) {
+            if one.repeats_for.or(one.forced_for).is_some_and(|same| up_for < same) {
                 return true;
             }
             let patience = if one.is_bare { BOOTED_PATIENCE * 2 } else { BOOTED_PATIENCE };
-            match (one.silent_for, one.drawn_for) {
+            match (spoken_for(one).or(one.silent_for), one.drawn_for) {
                 (Some(silent), _) => up_for < silent,
                 (None, Some(drawn)) => drawn.min(up_for) < patience,
                 (None, None) => false,
@@ -241,6 +242,11 @@ impl Sources<'_> {
         });
         has_booted && runs_nothing && upses.iter().all(is_unproven)
     }
+}
+
+/// For how long a neighbour or a witness has said that the mains of a silent UPS are gone, where that is long enough to be no blink.
+fn spoken_for(one: &Assessment) -> Option<Duration> {
+    one.gone_for.filter(|gone| *gone >= BOOTED_PATIENCE)
 }
 
 /// For so long after a start of hecate a UPS of which an earlier boot knew an outage is given time for its first word.

@@ -9,7 +9,7 @@ use super::words::{Sense, sense};
 use crate::config::{Config, Witness};
 use crate::desired::{Declared, Held};
 use crate::model::{Now, Reading, UpsName};
-use crate::snapshot::{Snapshot, UpsReading, UpsWord};
+use crate::snapshot::{Snapshot, UpsStatus, UpsWord};
 use crate::tracker::{Memory, UpsMemory};
 
 /// A witness counts as gone only if it was there before the UPS said its last word.
@@ -96,9 +96,9 @@ impl Others<'_> {
     }
 
     /// What a UPS says now, as it is meant.
-    fn reading(&self, ups: &UpsName) -> Option<UpsReading> {
+    fn says(&self, ups: &UpsName) -> Option<UpsStatus> {
         let said = self.snapshot.upses.get(ups)?.fresh(self.now, self.config.ups_policy.max_age)?;
-        Some(self.memory.upses.get(ups).and_then(UpsMemory::latest).unwrap_or_else(|| said.clone()))
+        Some(self.memory.upses.get(ups).and_then(UpsMemory::says).unwrap_or_else(|| said.status.clone()))
     }
 
     fn outage_of(&self, ups: &UpsName) -> Option<Duration> {
@@ -111,8 +111,10 @@ impl Others<'_> {
 
     /// Whether a UPS says now that it is on battery, not on purpose, and no person took it out because it lies.
     fn says_that_mains_are_gone(&self, ups: &UpsName) -> bool {
-        let is_meant = self.reading(ups).is_some_and(|said| match sense(&said.status) {
-            Sense::OnBattery | Sense::LowOnBattery => !said.status.has(UpsWord::Ol),
+        // A shutdown that is forced says nothing of the mains, nor does it take anything back that is said beside it.
+        let said = self.says(ups).map(|status| status.without(UpsWord::Fsd));
+        let is_meant = said.is_some_and(|status| match sense(&status) {
+            Sense::OnBattery | Sense::LowOnBattery => !status.has(UpsWord::Ol),
             Sense::Forced
             | Sense::ForcedOnLine
             | Sense::Silent
@@ -128,7 +130,7 @@ impl Others<'_> {
     /// the silence has one cause, and is no evidence.
     fn fell_silent_on_battery(&self, ups: &UpsName) -> bool {
         let upsd = |ups: &UpsName| self.config.upses.get(ups).map(|ups| (&ups.host, ups.port));
-        let is_silent = self.reading(ups).is_none() && self.is_believed(ups) && upsd(ups) != upsd(self.name);
+        let is_silent = self.says(ups).is_none() && self.is_believed(ups) && upsd(ups) != upsd(self.name);
         let polls = self.memory.upses.get(ups).filter(|_| is_silent);
         polls.is_some_and(|polls| polls.outage.as_ref().is_some_and(|it| !it.is_test) && polls.line.is_none())
     }

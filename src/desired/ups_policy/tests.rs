@@ -87,7 +87,7 @@ impl Polls {
         self.snapshot.upses.insert(UPS.into(), reading);
         let now = self.now();
         let memory = std::mem::take(&mut self.memory);
-        let seen = crate::tracker::Event::Observed { snapshot: &self.snapshot, policy: &self.config.ups_policy };
+        let seen = crate::tracker::Event::Observed { snapshot: &self.snapshot, config: &self.config };
         self.memory = crate::tracker::track(memory, seen, &now).0;
         let rewritten = self.rewritten();
         for change in &rewritten.changes {

@@ -47,12 +47,12 @@ pub struct Row {
 
 /// The policy, strictest first. Every status matches a row: the last has no condition.
 pub const POLICY: [Row; 17] = [
-    row(&[Fsd], &[Ol], Sense::Forced, "emergency at once"),
+    row(&[Fsd], &[Ol], Sense::Forced, "emergency at once, unless it is a latch: then as without it"),
     row(
         &[Fsd, Ol],
         &[],
         Sense::ForcedOnLine,
-        "emergency at once for 600 s, if it was seen to rise; else a latch: a warning",
+        "emergency at once for 600 s from when it was seen to rise; else a latch: a warning",
     ),
     row(&[Nocomm], &[], Sense::Silent, "as no answer"),
     row(
@@ -65,7 +65,7 @@ pub const POLICY: [Row; 17] = [
         &[Test, Ob],
         &[Ol],
         Sense::Calibrating,
-        "a battery test: as CAL, but OB LB beside it counts; so it does with CAL of drivers that say CAL of a test",
+        "a battery test: as CAL, but OB LB beside it counts after 10 s; so it does with CAL of drivers that say CAL of a test",
     ),
     row(
         &[Ob, Lb],
@@ -75,7 +75,12 @@ pub const POLICY: [Row; 17] = [
     ),
     row(&[Ob, Depleted], &[], Sense::LowOnBattery, "as OB LB"),
     row(&[Ob, Off], &[], Sense::OnBattery, "as OB: OFF says nothing of the mains"),
-    row(&[Ob], &[], Sense::OnBattery, "trigger by time left, debounced"),
+    row(
+        &[Ob],
+        &[],
+        Sense::OnBattery,
+        "trigger by time left, debounced; at once where the charge was low on mains already and half of that time is left",
+    ),
     row(&[Ol, Cal], &[], Sense::OnLine, "as OL"),
     row(
         &[Ol, Dischrg],

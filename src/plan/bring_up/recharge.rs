@@ -165,12 +165,7 @@ fn judge(scene: &Scene<'_>, ups: &UpsName, reading: &UpsReading, ease: f64) -> R
     // takes says that the battery is worn.
     let low_for = polls.and_then(|polls| polls.words_since.get(&UpsWord::Lb)).map(|since| scene.now.since(*since));
     let is_worn = battery.proven_recently(scene.now).is_some_and(|proven| proven.in_spite_of_lb);
-    if reading.charge_percent.is_none()
-        && reading.status.has(UpsWord::Lb)
-        && !settings.ignored_words.contains(&UpsWord::Lb)
-        && !is_worn
-        && low_for.is_none_or(|stood| stood < settings.recharge)
-    {
+    if reading.charge_percent.is_none() && !is_worn && low_for.is_some_and(|stood| stood < settings.recharge) {
         return Err("no charge, and it says that its battery is low (LB)".to_owned());
     }
     let count = battery.own_count(settings.recharge, scene.now);
@@ -298,7 +293,7 @@ pub(super) fn has_stood(scene: &Scene<'_>, draft: &mut Draft, node: &Node) -> bo
     // A driver that is away again and again never lets them stand: no wait is for ever.
     let longest = scene.config.startup.recharge_max_wait;
     let was_drawn_lately = drawn_ago(scene, &ups).is_some_and(|ago| ago < longest);
-    // Nor do pits of a second that cost a full battery nothing.
+    // Nor do pits that leave a battery full.
     let line = scene.memory.upses.get(&ups).and_then(|polls| polls.line.as_ref()).filter(|line| line.was_pit);
     let full = |charge| ups_policy::battery(scene.ledger, &ups).percent_of_full(charge) >= FULL_PERCENT;
     let is_pit = line.and_then(|line| line.charge).is_some_and(full);

@@ -56,6 +56,7 @@ fn device(rng: &mut Rng, drawn: &Drawn) -> Device {
         sag_seconds: chance(rng, 50).then(|| f64::from(pick(rng, &[(1, 1_u32), (1, 10), (1, 40)]))),
         never_low: chance(rng, 30),
         terse: chance(rng, 5),
+        latched: chance(rng, 4),
         upsd_on: chance(rng, 10).then(|| node(drawn, rng.usize(..))),
         behind_switch: drawn.switch.is_some() && chance(rng, 40),
         cut: pick(

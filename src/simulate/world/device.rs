@@ -44,6 +44,9 @@ pub struct Device {
     /// Whether its driver says DISCHRG or LB instead of OB, and CHRG instead of OL.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub terse: bool,
+    /// Whether upsd says FSD beside all that its driver says, since a shutdown that was forced long ago.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub latched: bool,
     /// The node on which its upsd runs; None: somewhere that is always there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upsd_on: Option<NodeName>,

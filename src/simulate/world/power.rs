@@ -41,18 +41,22 @@ impl World {
     }
 
     /// Load of a UPS: a host that runs k3s, and the hecate host, draws its whole share, one that idles 60 % of it; the rest is
-    /// switches.
+    /// switches. What one of its feeds no longer gives it draws from the others.
     pub(super) fn load(&self, ups: &UpsName) -> f64 {
         let fed: Vec<&Host> = self.hosts.values().filter(|host| host.feeds.contains(ups)).collect();
         // Where it is a node as well it is there already.
         let feeds_own = !self.own_is_node && self.own_feeds.contains(ups);
         let share = 0.95 / (fed.len() + usize::from(feeds_own)).max(1) as f64;
+        let share_of = |feeds: &BTreeSet<UpsName>| {
+            let giving = feeds.iter().filter(|feed| self.supplies(feed)).count().max(1);
+            share * feeds.len() as f64 / giving as f64
+        };
         let draw = |host: &&Host| match (host.is_on, host.unit) {
             (false, _) => 0.0,
-            (true, UnitState::Running | UnitState::Starting) => share,
-            (true, _) => share * 0.6,
+            (true, UnitState::Running | UnitState::Starting) => share_of(&host.feeds),
+            (true, _) => share_of(&host.feeds) * 0.6,
         };
-        let own = if feeds_own && self.own_is_on { share } else { 0.0 };
+        let own = if feeds_own && self.own_is_on { share_of(&self.own_feeds) } else { 0.0 };
         0.05 + own + fed.iter().map(draw).sum::<f64>()
     }
 

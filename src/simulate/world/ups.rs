@@ -11,7 +11,7 @@ use super::switch::Cut;
 use super::{Pace, World};
 use crate::config::Config;
 use crate::model::{FailureKind, Reading, UpsName};
-use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord};
+use crate::snapshot::{DeviceId, LoadCutReading, UpsReading, UpsStatus, UpsWord, driver_interval};
 
 /// How often a driver reads its UPS; what Debian's drivers do by default.
 const DRIVER_INTERVAL: Duration = Duration::from_secs(2);
@@ -159,7 +159,10 @@ impl Battery {
 
     /// How often its driver reads figures.
     pub fn interval(&self) -> Duration {
-        self.profile().and_then(|it| it.pollfreq).map_or(DRIVER_INTERVAL, Duration::from_secs)
+        let told = self.profile().and_then(|it| {
+            driver_interval(Some(&it.driver), it.pollfreq.map(Duration::from_secs), Some(DRIVER_INTERVAL))
+        });
+        told.unwrap_or(DRIVER_INTERVAL)
     }
 
     /// Lets its driver look, where it is time to.
@@ -334,9 +337,12 @@ impl World {
 
     /// What upsd says of a UPS now.
     pub fn says(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
-        match (self.means(config, name), self.upses.get(name).filter(|battery| battery.device.terse)) {
+        let odd = self.upses.get(name).filter(|battery| battery.device.terse || battery.device.latched);
+        match (self.means(config, name), odd) {
             (Reading::Known { value, began }, Some(battery)) => {
-                Reading::known(UpsReading { status: battery.spelled(value.status), ..value }, began)
+                let status = if battery.device.terse { battery.spelled(value.status) } else { value.status };
+                let status = if battery.device.latched { status.with(UpsWord::Fsd) } else { status };
+                Reading::known(UpsReading { status, ..value }, began)
             }
             (reading, _) => reading,
         }

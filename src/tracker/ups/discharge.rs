@@ -81,9 +81,9 @@ pub struct OnLineDischarge {
 impl UpsMemory {
     /// The answer as it is meant: a discharge beside OL that is believed is OB, as the driver itself would say it where somebody
     /// had set `onlinedischarge_onbattery`; so is a test of the battery that begins in an outage.
-    pub(super) fn heard(&mut self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) -> UpsReading {
-        let reading = &UpsReading { status: self.with_power(reading, began, policy), ..reading.clone() };
-        let reading = &UpsReading { status: self.without_late_test(reading, began), ..reading.clone() };
+    pub(super) fn heard(&mut self, mut reading: UpsReading, began: Duration, policy: &UpsPolicy) -> UpsReading {
+        reading.status = self.with_power(&reading, began, policy);
+        reading.status = self.without_late_test(&reading, began);
         let status = &reading.status;
         // usbhid-ups says CAL instead of OL, and no OB, of what discharges beside OL (`onlinedischarge_calibration`).
         let is_instead_of_ol = sense(status) == Sense::Calibrating && !status.has(UpsWord::Ob);
@@ -92,7 +92,7 @@ impl UpsMemory {
             Sense::Calibrating if is_instead_of_ol => {}
             Sense::OnLine | Sense::ForcedOnLine => {
                 self.discharge = None;
-                return reading.clone();
+                return reading;
             }
             Sense::Forced | Sense::Calibrating | Sense::LowOnBattery | Sense::OnBattery => {
                 // What is drawn on battery is no fall beside OL.
@@ -100,9 +100,9 @@ impl UpsMemory {
                 if let Some(discharge) = &mut self.discharge {
                     (discharge.charge, discharge.drawn) = (charge.or(discharge.charge), Some(Seconds(began)));
                 }
-                return reading.clone();
+                return reading;
             }
-            Sense::Silent | Sense::Bypassed => return reading.clone(),
+            Sense::Silent | Sense::Bypassed => return reading,
         }
         let charge = reading.charge_percent.filter(|_| !self.is_charge_void());
         let from = DrawnFrom { began, charge, load: reading.load_percent };
@@ -126,13 +126,13 @@ impl UpsMemory {
         let is_believed = discharge.is_believed;
         self.discharge = Some(discharge);
         if is_instead_of_ol {
-            let status = if is_believed { status.clone() } else { status.without(UpsWord::Cal).with(UpsWord::Ol) };
-            return UpsReading { status, ..reading.clone() };
+            if !is_believed {
+                reading.status = status.without(UpsWord::Cal).with(UpsWord::Ol);
+            }
+        } else if is_believed {
+            reading.status = status.without(UpsWord::Ol).with(UpsWord::Ob);
         }
-        if !is_believed {
-            return reading.clone();
-        }
-        UpsReading { status: status.without(UpsWord::Ol).with(UpsWord::Ob), ..reading.clone() }
+        reading
     }
 
     /// The status with OL or OB where a driver says neither: some say DISCHRG, LB or ACFAIL instead of OB (nhs_ser.c, socomec_jbus.c,

@@ -76,7 +76,7 @@ pub struct Line {
     /// When the battery was last said to be drawn from before.
     #[serde(default)]
     pub drawn_until: Option<Seconds>,
-    /// Whether that was over before it was an outage to the policy, and cost no charge.
+    /// Whether that was over within a minute.
     #[serde(default)]
     pub was_pit: bool,
     /// Whether all that came before it was a garbled answer, and no outage.

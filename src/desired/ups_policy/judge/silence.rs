@@ -40,7 +40,8 @@ impl Look<'_> {
             // What is told, and planned with, is what the silence is judged by.
             let time_left = if is_moment { judged.time_left } else { self.figures_left().or(judged.time_left) };
             let told_left = self.promised_left().filter(|_| !is_moment);
-            Assessment { silent_for: Some(silent_for), sure_left, told_left, low, time_left, ..judged }
+            let gone_for = self.gone.map(|gone| self.now.since(gone.since));
+            Assessment { silent_for: Some(silent_for), gone_for, sure_left, told_left, low, time_left, ..judged }
         };
         if silent_for >= self.battery.silence_max() {
             let evidence = format!("no word for {} s, longer than this battery can last: {why}", silent_for.as_secs());

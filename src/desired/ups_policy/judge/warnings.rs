@@ -18,7 +18,8 @@ impl Look<'_> {
         let status = &last.reading.status;
         let mut said: Vec<String> =
             REMARKS.iter().filter(|(word, _)| status.has(*word)).map(|(_, text)| (*text).to_owned()).collect();
-        if status.has(UpsWord::Fsd) && is_on_line(status) {
+        let is_latched = self.polls.words_since.contains_key(&UpsWord::Fsd) && !status.has(UpsWord::Fsd);
+        if is_latched || status.has(UpsWord::Fsd) && is_on_line(status) {
             said.push("still says FSD although mains are there: restart upsd to clear it".to_owned());
         }
         if let Some(gone) = self.gone.filter(|_| is_on_line(status)) {

@@ -90,7 +90,9 @@ impl Watch {
                 && !is_garbled
                 && (is_alarming(&said, battery)
                     || is_strange && said.has(UpsWord::Dischrg)
-                    || vanished.contains(&UpsWord::Fsd) && said.has(UpsWord::Fsd));
+                    || vanished.contains(&UpsWord::Fsd) && said.has(UpsWord::Fsd)
+                    // Who hears it for the first time in an outage takes the flag for news.
+                    || battery.device.latched && said.has(UpsWord::Ob));
             let calm = self.calm.get(name).map(|since| world.time.saturating_sub(*since));
             // What has said OL for a moment only, or whose witness is gone, may be on battery when it falls silent.
             let stood = NOTICED + simulation.config.ups_policy.mains_stable;
