@@ -112,6 +112,10 @@ pub fn driver_interval(
 const POLLINTERVAL: Duration = Duration::from_secs(2);
 const SNMP_POLLFREQ: Duration = Duration::from_secs(30);
 
+fn a_little_later(interval: Duration) -> Duration {
+    interval + interval / 4
+}
+
 fn is_snmp(driver: &str) -> bool {
     driver.starts_with("snmp-ups")
 }
@@ -126,8 +130,12 @@ impl UpsReading {
 
     /// After so long a driver has read its figures anew.
     pub fn figures_after(&self) -> Duration {
-        let interval = self.driver_interval.unwrap_or_default();
-        interval + interval / 4
+        a_little_later(self.driver_interval.unwrap_or_default())
+    }
+
+    /// What stands for so long is no odd answer, where that is what the debounce asks for: it was read more than once.
+    pub fn doubt(&self, debounce: Duration) -> Duration {
+        debounce.max(a_little_later(self.words_interval()))
     }
 }
 

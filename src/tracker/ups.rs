@@ -260,13 +260,13 @@ impl UpsMemory {
         if self.is_latched(&reading.status, began) {
             reading.status.words.remove(UpsWord::Fsd);
         }
-        let reading = &self.heard(reading, began, policy);
+        let reading = self.heard(reading, began, policy);
         let sense = sense(&reading.status);
         // A driver that waits, or says OFF for a moment, takes nothing back, as no answer does.
         if sense != Sense::Silent {
-            self.take_words(reading, began);
+            self.take_words(&reading, began);
         }
-        let said = Said::of(reading);
+        let said = Said::of(&reading);
         if self.said.as_ref() != Some(&said) {
             (self.said, self.same_since) = (Some(said), Some(began));
         }
@@ -274,19 +274,16 @@ impl UpsMemory {
         if previous != Some(reading.runtime) {
             self.runtime_since = Some(began);
         }
-        self.take_power(sense, reading, began, policy);
-        self.take_drawn(reading, began);
+        self.take_power(sense, &reading, began, policy);
+        self.take_drawn(&reading, began);
         let is_stuck = self.is_charge_stuck(began, policy.charge_frozen);
         if let Some(outage) = self.outage.as_mut().filter(|outage| outage.last == began) {
             // A load that was shed says nothing more of it.
             outage.was_frozen = if outage.may_stand(reading.load_percent) { outage.was_frozen } else { is_stuck };
         }
-        self.take_figures(sense, reading, began);
+        self.take_figures(sense, &reading, began);
         self.last = Some(began);
-        if self.samples.len() == Self::SAMPLES_MAX {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(UpsSample { began, reading: reading.clone() });
+        push_at_most(&mut self.samples, UpsSample { began, reading }, Self::SAMPLES_MAX);
     }
 
     /// What it says, as it is meant: with OL and OB where its driver leaves them out, and without what is ignored, latched or stuck.
@@ -388,9 +385,7 @@ impl UpsMemory {
                 let before = self.figures.as_ref().and_then(|figures| figures.charge);
                 let garbled = Garbled::of(reading, before).filter(|_| is_first && goes_on);
                 if is_first {
-                    let surplus = (self.outages.len() + 1).saturating_sub(Self::OUTAGES_MAX);
-                    self.outages.drain(..surplus);
-                    self.outages.push_back(Seconds(new.since));
+                    push_at_most(&mut self.outages, Seconds(new.since), Self::OUTAGES_MAX);
                 }
                 let outage = self.outage.get_or_insert(new);
                 // Once it tells anything else it is an outage.
@@ -489,6 +484,13 @@ impl UpsMemory {
         let (line, outage) = (self.line.as_ref().map(|line| line.last), self.outage.as_ref().map(|it| it.last));
         line.max(outage)
     }
+}
+
+/// Adds one at the end; the oldest go where there are more than so many.
+fn push_at_most<T>(all: &mut VecDeque<T>, one: T, most: usize) {
+    let surplus = (all.len() + 1).saturating_sub(most);
+    all.drain(..surplus);
+    all.push_back(one);
 }
 
 /// Times by word, in seconds.

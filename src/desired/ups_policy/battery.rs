@@ -23,8 +23,9 @@ const PROVEN_SHARE: f64 = 0.2;
 
 /// An override of a UPS that is silent ends after this many times what its battery gives at full load ...
 const SILENCE_FACTOR: u32 = 2;
-/// ... but not before this, nor after [`Battery::SILENCE_MOST`], and after that where nobody knows what it gives.
+/// ... but not before this, nor after [`Battery::SILENCE_MOST`] ...
 const SILENCE_LEAST: Duration = Duration::from_secs(3600);
+/// ... and after this where nobody knows what it gives.
 const SILENCE_UNKNOWN: Duration = Duration::from_secs(4 * 3600);
 
 /// What is known of one battery beside what its UPS says now.

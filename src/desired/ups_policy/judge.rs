@@ -285,8 +285,8 @@ impl Look<'_> {
 
     /// For how long a word must stand that may be one odd answer: for more than one read of its driver.
     fn doubt(&self) -> Duration {
-        let interval = self.polls.samples.back().map_or(Duration::ZERO, |last| last.reading.words_interval());
-        self.policy.debounce.max(interval + interval / 4)
+        let debounce = self.policy.debounce;
+        self.polls.samples.back().map_or(debounce, |last| last.reading.doubt(debounce))
     }
 
     /// The charge of the read a moment before: the same figures again are the same read.

@@ -331,8 +331,8 @@ impl Slope {
     /// Where the latest fall counts from, in the present stretch on battery: the charge that was said long enough before.
     fn fall_that_goes_on(polls: &UpsMemory, index: usize, from: &DrawnFrom) -> Option<DrawnFrom> {
         let sample = polls.samples.get(index)?;
-        let interval = sample.reading.driver_interval.unwrap_or_default();
-        let began = sample.began.checked_sub(DEEP_TIME.max(interval + interval / 4)).filter(|at| *at >= from.began)?;
+        let before = DEEP_TIME.max(sample.reading.figures_after());
+        let began = sample.began.checked_sub(before).filter(|at| *at >= from.began)?;
         let earlier = polls.charges.iter().rev().find(|one| one.began <= began)?;
         Some(DrawnFrom { began, ..earlier.clone() })
     }

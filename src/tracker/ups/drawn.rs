@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::UpsMemory;
+use super::{UpsMemory, push_at_most};
 use crate::desired::ups_policy::credible_runtime;
 use crate::desired::ups_policy::words::Sense;
 use crate::model::{seconds, seconds_option};
@@ -140,9 +140,7 @@ impl UpsMemory {
                 self.settled_from = Some(discharge.from.clone());
             }
             if from.charge.is_some() && self.charges.back().is_none_or(|last| last.charge != from.charge) {
-                let surplus = (self.charges.len() + 1).saturating_sub(Self::CHARGES_MAX);
-                self.charges.drain(..surplus);
-                self.charges.push_back(from.clone());
+                push_at_most(&mut self.charges, from.clone(), Self::CHARGES_MAX);
             }
             if let Some(charge) = from.charge {
                 Standing::follow(&mut self.stands, charge, began);

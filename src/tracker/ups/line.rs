@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::UpsMemory;
+use super::{UpsMemory, push_at_most};
 use crate::config::UpsPolicy;
 use crate::model::{seconds, seconds_option};
 use crate::snapshot::{UpsReading, UpsWord};
@@ -184,9 +184,7 @@ impl Outage {
         self.last = began;
         self.first_load = self.first_load.or(load);
         if let Some(said) = charge {
-            let surplus = (self.latest.len() + 1).saturating_sub(Self::LATEST_MAX);
-            self.latest.drain(..surplus);
-            self.latest.push_back(said);
+            push_at_most(&mut self.latest, said, Self::LATEST_MAX);
             (self.charge, self.told) = (charge, Some(Seconds(began)));
         }
     }
@@ -247,8 +245,7 @@ impl Outage {
     /// not read the charge anew.
     pub(super) fn never_was(&self, reading: &UpsReading, began: Duration, policy: &UpsPolicy) -> Option<bool> {
         let Some(garbled) = &self.garbled else { return Some(false) };
-        let interval = reading.words_interval();
-        let most = policy.debounce.max(interval + interval / 4);
+        let most = reading.doubt(policy.debounce);
         let goes_on = UpsMemory::gap_max(policy).max(reading.figures_after());
         if self.last.saturating_sub(self.since) >= most || began.saturating_sub(self.last) > goes_on {
             return Some(false);
