@@ -111,7 +111,7 @@ impl Battery {
 
     /// Whether what it says of mains, charge and runtime is the truth.
     pub fn is_honest(&self) -> bool {
-        self.answers && self.lie == Lie::default() && self.extra_words.is_empty() && self.is_plain()
+        self.answers && self.extra_words.is_empty() && self.is_plain()
     }
 
     /// Whether its answer is garbled, beside charges that nobody can take for its end.
@@ -131,7 +131,8 @@ impl Battery {
     /// Whether its device says everything as it is.
     pub fn is_plain(&self) -> bool {
         let device = &self.device;
-        device.profile.is_none()
+        self.lie == Lie::default()
+            && device.profile.is_none()
             && device.gives_percent.is_none()
             && device.runtime.is_none()
             && device.charge == ChargeManner::True

@@ -237,7 +237,9 @@ impl OnLineDischarge {
             *self = Self { is_calibration: self.is_calibration, ..Self::begin(now, false) };
             return;
         }
-        let is_stale = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < SETTLES);
+        // What fell on battery, or while nothing was heard, fell beside no OL.
+        let was_drawn = self.drawn.is_some_and(|drawn| now.began.saturating_sub(drawn.0) < SETTLES);
+        let is_stale = was_drawn || now.began.saturating_sub(self.last.0) >= SETTLES.max(interval * 2);
         if step > 0.0 {
             // What is said for hours is drawn from since its charge began to fall.
             let stood_until = self.last.0.max(now.began.saturating_sub(interval));
@@ -246,7 +248,7 @@ impl OnLineDischarge {
                 self.from = DrawnFrom { began: stood_until, charge: self.charge, load: now.load };
                 (self.fell, self.steps) = (0.0, 0);
             }
-            (self.moved, self.steps) = (Seconds(now.began), self.steps + 1);
+            (self.moved, self.steps) = (Seconds(now.began), self.steps + u32::from(!is_stale));
         }
         self.last = Seconds(now.began);
         let most = DISCHARGE_STEP.max(interval.as_secs_f64() * DISCHARGE_STEP_A_SECOND);
