@@ -158,8 +158,7 @@ impl Sources<'_> {
     /// only an earlier boot of this host heard that word, nobody is known not to have booted before that is seen.
     fn spared(&self) -> BTreeSet<NodeName> {
         let speaks = |one: &Override| {
-            let ups = one.ups().and_then(|ups| self.power.upses.get(&ups));
-            ups.is_none_or(|one| one.silent_for.is_none() || spoken_for(one).is_some())
+            one.ups().and_then(|ups| self.power.upses.get(&ups)).is_none_or(|one| one.silent_for.is_none())
         };
         let going_on = || self.declared.overrides.iter().filter(|one| self.hold_override(one).is_none());
         if going_on().next().is_none() {
@@ -173,17 +172,20 @@ impl Sources<'_> {
         let upses = || going_on().filter_map(Override::ups);
         let is_earlier = upses().all(|ups| self.is_of_earlier_boot(&ups));
         let silent_for = upses().filter_map(|ups| self.power.upses.get(&ups)?.silent_for).min();
+        let spoken_for = upses().filter_map(|ups| spoken_for(self.power.upses.get(&ups)?)).max();
         let has_booted = |node: &&NodeName| {
             let reading = self.snapshot.hosts.get(*node);
             let answers = reading.and_then(|it| it.failure()).is_some_and(|why| why.kind.is_answer());
             let known = self.ledger.boots.get(*node);
             match reading.and_then(|it| it.value()) {
+                // Who was up when another one said that the mains are gone is on battery.
+                Some(seen) if seen.up_for.zip(spoken_for).is_some_and(|(up, spoken)| up >= spoken) => false,
                 Some(seen) => {
                     let is_younger = seen.up_for.zip(silent_for).is_some_and(|(up, silent)| up < silent);
                     is_younger || known.map_or(is_earlier, |known| seen.boot_id != *known)
                 }
                 // Who was told to power off and answers has come back, most likely.
-                None => is_earlier || answers && self.ledger.powered_off.contains_key(*node),
+                None => is_earlier && spoken_for.is_none() || answers && self.ledger.powered_off.contains_key(*node),
             }
         };
         self.config.nodes.keys().filter(has_booted).cloned().collect()
@@ -230,7 +232,7 @@ impl Sources<'_> {
                 return true;
             }
             let patience = if one.is_bare { BOOTED_PATIENCE * 2 } else { BOOTED_PATIENCE };
-            match (spoken_for(one).or(one.silent_for), one.drawn_for) {
+            match (one.silent_for, one.drawn_for) {
                 (Some(silent), _) => up_for < silent,
                 (None, Some(drawn)) => drawn.min(up_for) < patience,
                 (None, None) => false,
