@@ -268,8 +268,14 @@ impl Battery {
         words
     }
 
-    /// The words of a terse driver.
+    /// The words as its driver and upsd spell them.
     fn spelled(&self, status: UpsStatus) -> UpsStatus {
+        let status = if self.device.terse { self.tersely(status) } else { status };
+        if self.device.latched { status.with(UpsWord::Fsd) } else { status }
+    }
+
+    /// The words of a terse driver.
+    fn tersely(&self, status: UpsStatus) -> UpsStatus {
         if self.lie != Lie::default() {
             return status;
         }
@@ -338,12 +344,9 @@ impl World {
 
     /// What upsd says of a UPS now.
     pub fn says(&self, config: &Config, name: &UpsName) -> Reading<UpsReading> {
-        let odd = self.upses.get(name).filter(|battery| battery.device.terse || battery.device.latched);
-        match (self.means(config, name), odd) {
+        match (self.means(config, name), self.upses.get(name)) {
             (Reading::Known { value, began }, Some(battery)) => {
-                let status = if battery.device.terse { battery.spelled(value.status) } else { value.status };
-                let status = if battery.device.latched { status.with(UpsWord::Fsd) } else { status };
-                Reading::known(UpsReading { status, ..value }, began)
+                Reading::known(UpsReading { status: battery.spelled(value.status), ..value }, began)
             }
             (reading, _) => reading,
         }
